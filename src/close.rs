@@ -1,0 +1,374 @@
+//! Why a connection or a tunnel ended, and what each reason means for the peers, the metrics and the log.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+
+use crate::proto::frame::FrameError;
+use crate::proto::handshake::{AnswerError, HandshakeError};
+use crate::proto::head::HeadError;
+
+/// One end of a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    Client,
+    Backend,
+}
+
+impl Side {
+    pub fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Backend,
+            Self::Backend => Self::Client,
+        }
+    }
+
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Backend => "backend",
+        }
+    }
+}
+
+/// Which party an end is to be blamed on, as the access log and the metrics say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    Client,
+    Backend,
+    Proxy,
+    Nobody,
+}
+
+impl Blame {
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Backend => "backend",
+            Self::Proxy => "proxy",
+            Self::Nobody => "nobody",
+        }
+    }
+}
+
+impl From<Side> for Blame {
+    fn from(side: Side) -> Self {
+        match side {
+            Side::Client => Self::Client,
+            Side::Backend => Self::Backend,
+        }
+    }
+}
+
+/// An operating system error number.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Errno(pub i32);
+
+impl Errno {
+    /// The number inside `error`, or `EIO` for one that the system did not give.
+    pub fn of(error: &std::io::Error) -> Self {
+        Self(error.raw_os_error().unwrap_or(libc::EIO))
+    }
+}
+
+impl fmt::Debug for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", std::io::Error::from_raw_os_error(self.0))
+    }
+}
+
+/// Which deadline passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deadline {
+    /// The client did not finish its TLS handshake.
+    TlsHandshake,
+    /// The client did not finish its request head.
+    RequestHead,
+    /// A kept-alive connection brought no further request.
+    KeepAlive,
+    /// The backend did not accept the connection (TLS included).
+    Connect,
+    /// The backend accepted and did not complete its answer's head.
+    Answer,
+    /// The body of a relayed answer stalled.
+    AnswerBody,
+}
+
+/// Why a connection or tunnel ended. Every way out of the state machines names one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    // Ends of a tunnel.
+    /// Both directions ended by themselves, with or without a closing handshake.
+    Finished,
+    /// Nothing was relayed for the API's timeout.
+    Idle,
+    /// The proxy is stopping.
+    Drained,
+    /// This side broke RFC 6455.
+    BadFrame(Side, FrameError),
+    /// This side accepted no byte for `slow_consumer_timeout` while bytes waited for it.
+    SlowConsumer(Side),
+    /// This side's TLS stream ended without close_notify before a Close frame.
+    Truncated(Side),
+    /// This side broke TLS.
+    Tls(Side),
+    /// This side's TLS keys are used up (AES-GCM on TLS 1.2: 2^24 records).
+    TlsKeysUsedUp(Side),
+    /// The transport of this side failed.
+    Io(Side, Errno),
+
+    // Ends before the 101.
+    /// The client left before it had an answer.
+    ClientGone,
+    TimedOut(Deadline),
+    ClientTlsFailed,
+    BadHead(HeadError),
+    BadHandshake(HandshakeError),
+    /// A declared body above the limit.
+    BodyTooLarge,
+    /// A path that climbs above the root, or a host that cannot be one.
+    BadTarget,
+    /// No API for host, environment and path.
+    NoRoute,
+    /// The path has APIs, but none for this method.
+    NoMethod,
+    /// The API does not offer the scheme the client came by; it offers HTTPS (`true`) or HTTP.
+    WrongScheme {
+        https_only: bool,
+    },
+    /// An ordinary call where only upgrades are served.
+    NotAnUpgrade,
+    /// The connection limit is reached.
+    ConnectionLimit,
+    /// The relay had no room within the time allowed.
+    NoPermit,
+    NameNotResolved,
+    ConnectFailed(Errno),
+    /// No local port was left towards the backend.
+    PortsExhausted,
+    BackendTlsFailed,
+    /// The backend closed before its answer was complete.
+    BackendGone,
+    BadAnswer(AnswerError),
+    /// The backend answered with this status instead of a 101; its answer was relayed.
+    UpgradeRefused(u16),
+}
+
+/// What a refused caller is told: spec section 5.2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GatewayError {
+    pub status: u16,
+    pub code: &'static str,
+    pub message: &'static str,
+}
+
+const API_REQUEST_ERROR: GatewayError = error(400, "APIG.0201", "API request error");
+const BACKEND_UNAVAILABLE: GatewayError = error(502, "APIG.0202", "Backend unavailable");
+const BACKEND_TIMEOUT: GatewayError = error(504, "APIG.0203", "Backend timeout");
+/// The cloud documents no answer for its own lack of room; spec U57 has the same status, code and text for a breaker.
+const SERVICE_UNAVAILABLE: GatewayError = error(503, "APIG.0601", "Service unavailable");
+
+const fn error(status: u16, code: &'static str, message: &'static str) -> GatewayError {
+    GatewayError { status, code, message }
+}
+
+impl CloseReason {
+    /// The answer to a client that has not got one yet; `None` once there is nothing to say, or nobody to say it to.
+    pub fn answer(self) -> Option<GatewayError> {
+        match self {
+            Self::Finished
+            | Self::Idle
+            | Self::Drained
+            | Self::BadFrame(..)
+            | Self::SlowConsumer(_)
+            | Self::Truncated(_)
+            | Self::Tls(_)
+            | Self::TlsKeysUsedUp(_)
+            | Self::Io(..)
+            | Self::ClientGone
+            | Self::ClientTlsFailed
+            | Self::UpgradeRefused(_) => None,
+            Self::TimedOut(Deadline::TlsHandshake | Deadline::KeepAlive | Deadline::AnswerBody) => None,
+            Self::TimedOut(Deadline::RequestHead) => Some(error(408, "APIG.0201", "API request error")),
+            Self::TimedOut(Deadline::Connect | Deadline::Answer) => Some(BACKEND_TIMEOUT),
+            Self::BadHead(HeadError::TargetTooLong) => Some(error(414, "APIG.0201", "Request URI too large")),
+            Self::BadHead(HeadError::FieldTooLong | HeadError::FieldsTooLong | HeadError::TooManyFields) => {
+                Some(error(494, "APIG.0201", "Request headers too large"))
+            }
+            Self::BadHead(HeadError::Malformed(_)) | Self::BadTarget | Self::NotAnUpgrade => Some(API_REQUEST_ERROR),
+            // RFC 6455 §4.2.2: 426 with the version that would be understood.
+            Self::BadHandshake(HandshakeError::Version) => Some(error(426, "APIG.0201", "API request error")),
+            Self::BadHandshake(_) => Some(API_REQUEST_ERROR),
+            Self::BodyTooLarge => Some(error(413, "APIG.0201", "Request entity too large")),
+            Self::NoRoute => Some(error(
+                404,
+                "APIG.0101",
+                "The API does not exist or has not been published in the environment",
+            )),
+            Self::NoMethod => Some(error(404, "APIG.0101", "The API does not exist")),
+            Self::WrongScheme { https_only: true } => {
+                Some(error(400, "APIG.0607", "The following protocol is supported: HTTPS"))
+            }
+            Self::WrongScheme { https_only: false } => {
+                Some(error(400, "APIG.0607", "The following protocol is supported: HTTP"))
+            }
+            Self::ConnectionLimit | Self::NoPermit => Some(SERVICE_UNAVAILABLE),
+            Self::NameNotResolved => Some(error(500, "APIG.0605", "Domain name resolution failed")),
+            Self::ConnectFailed(_)
+            | Self::PortsExhausted
+            | Self::BackendTlsFailed
+            | Self::BackendGone
+            | Self::BadAnswer(_) => Some(BACKEND_UNAVAILABLE),
+        }
+    }
+
+    /// The close code that a side of an open tunnel is sent (RFC 6455 §7.4.1); `None` where none can or should be.
+    pub fn close_code(self, to: Side) -> Option<u16> {
+        match self {
+            Self::Idle | Self::Drained | Self::TlsKeysUsedUp(_) => Some(1001),
+            Self::BadFrame(_, FrameError::MessageTooBig) => Some(1009),
+            Self::BadFrame(..) => Some(1002),
+            // The slow side is reset. A backend learns that its client broke the policy, a client that it may come back.
+            Self::SlowConsumer(slow) if slow == to => None,
+            Self::SlowConsumer(Side::Client) => Some(1008),
+            Self::SlowConsumer(Side::Backend) => Some(1013),
+            Self::Finished | Self::Truncated(_) | Self::Tls(_) | Self::Io(..) => None,
+            Self::ClientGone
+            | Self::TimedOut(_)
+            | Self::ClientTlsFailed
+            | Self::BadHead(_)
+            | Self::BadHandshake(_)
+            | Self::BodyTooLarge
+            | Self::BadTarget
+            | Self::NoRoute
+            | Self::NoMethod
+            | Self::WrongScheme { .. }
+            | Self::NotAnUpgrade
+            | Self::ConnectionLimit
+            | Self::NoPermit
+            | Self::NameNotResolved
+            | Self::ConnectFailed(_)
+            | Self::PortsExhausted
+            | Self::BackendTlsFailed
+            | Self::BackendGone
+            | Self::BadAnswer(_)
+            | Self::UpgradeRefused(_) => None,
+        }
+    }
+
+    pub fn blame(self) -> Blame {
+        match self {
+            Self::Finished | Self::Idle => Blame::Nobody,
+            Self::Drained
+            | Self::ConnectionLimit
+            | Self::NoPermit
+            | Self::PortsExhausted
+            | Self::NotAnUpgrade
+            | Self::TlsKeysUsedUp(_) => Blame::Proxy,
+            Self::BadFrame(side, _)
+            | Self::SlowConsumer(side)
+            | Self::Truncated(side)
+            | Self::Tls(side)
+            | Self::Io(side, _) => side.into(),
+            Self::ClientGone
+            | Self::ClientTlsFailed
+            | Self::BadHead(_)
+            | Self::BadHandshake(_)
+            | Self::BodyTooLarge
+            | Self::BadTarget
+            | Self::NoRoute
+            | Self::NoMethod
+            | Self::WrongScheme { .. } => Blame::Client,
+            Self::TimedOut(Deadline::TlsHandshake | Deadline::RequestHead | Deadline::KeepAlive) => Blame::Client,
+            Self::TimedOut(Deadline::Connect | Deadline::Answer | Deadline::AnswerBody) => Blame::Backend,
+            Self::NameNotResolved
+            | Self::ConnectFailed(_)
+            | Self::BackendTlsFailed
+            | Self::BackendGone
+            | Self::BadAnswer(_)
+            | Self::UpgradeRefused(_) => Blame::Backend,
+        }
+    }
+
+    /// The value of the `reason` label of metrics and logs: one of `LABELS`.
+    pub fn label(self) -> &'static str {
+        LABELS.get(self.index()).copied().unwrap_or("unknown")
+    }
+
+    /// The position of this reason's label in `LABELS`, for arrays of counters.
+    pub fn index(self) -> usize {
+        match self {
+            Self::Finished => 0,
+            Self::Idle => 1,
+            Self::Drained => 2,
+            Self::BadFrame(..) => 3,
+            Self::SlowConsumer(_) => 4,
+            Self::Truncated(_) => 5,
+            Self::Tls(_) => 6,
+            Self::TlsKeysUsedUp(_) => 7,
+            Self::Io(..) => 8,
+            Self::ClientGone => 9,
+            Self::TimedOut(Deadline::TlsHandshake) => 10,
+            Self::TimedOut(Deadline::RequestHead) => 11,
+            Self::TimedOut(Deadline::KeepAlive) => 12,
+            Self::TimedOut(Deadline::Connect) => 13,
+            Self::TimedOut(Deadline::Answer) => 14,
+            Self::TimedOut(Deadline::AnswerBody) => 15,
+            Self::ClientTlsFailed => 16,
+            Self::BadHead(_) => 17,
+            Self::BadHandshake(_) => 18,
+            Self::BodyTooLarge => 19,
+            Self::BadTarget => 20,
+            Self::NoRoute => 21,
+            Self::NoMethod => 22,
+            Self::WrongScheme { .. } => 23,
+            Self::NotAnUpgrade => 24,
+            Self::ConnectionLimit => 25,
+            Self::NoPermit => 26,
+            Self::NameNotResolved => 27,
+            Self::ConnectFailed(_) => 28,
+            Self::PortsExhausted => 29,
+            Self::BackendTlsFailed => 30,
+            Self::BackendGone => 31,
+            Self::BadAnswer(_) => 32,
+            Self::UpgradeRefused(_) => 33,
+        }
+    }
+}
+
+/// Every value of the `reason` label, in the order of `CloseReason::index`.
+pub const LABELS: [&str; 34] = [
+    "finished",
+    "idle",
+    "drained",
+    "bad_frame",
+    "slow_consumer",
+    "truncated",
+    "tls",
+    "tls_keys_used_up",
+    "io",
+    "client_gone",
+    "tls_handshake_timeout",
+    "request_head_timeout",
+    "keep_alive_timeout",
+    "connect_timeout",
+    "answer_timeout",
+    "answer_body_timeout",
+    "client_tls_failed",
+    "bad_head",
+    "bad_handshake",
+    "body_too_large",
+    "bad_target",
+    "no_route",
+    "no_method",
+    "wrong_scheme",
+    "not_an_upgrade",
+    "connection_limit",
+    "no_permit",
+    "name_not_resolved",
+    "connect_failed",
+    "ports_exhausted",
+    "backend_tls_failed",
+    "backend_gone",
+    "bad_answer",
+    "upgrade_refused",
+];

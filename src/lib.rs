@@ -1,0 +1,32 @@
+//! ringgate: a WebSocket edge proxy on io_uring whose configuration is the API definitions of a cloud gateway.
+//!
+//! The modules in reading order: what the program is told (`config`, `definition`), what it makes of that (`catalog`),
+//! the protocols it speaks (`proto`, `tls`), a connection's life before its 101 (`edge`) and after it (`relay`), what
+//! those rest on (`uring`, `buffer`, `timer`, `sys`), and what stands beside them (`control`, `observe`).
+
+pub mod cli;
+
+pub mod config;
+pub mod definition;
+
+pub mod catalog;
+
+pub mod close;
+pub mod proto;
+pub mod tls;
+
+pub mod edge;
+pub mod relay;
+
+pub mod buffer;
+#[expect(unsafe_code, reason = "the home of system calls that std and socket2 do not offer")]
+pub mod sys;
+pub mod timer;
+#[expect(
+    unsafe_code,
+    reason = "the home of io_uring: rings, operations and memory shared with the kernel"
+)]
+pub mod uring;
+
+pub mod control;
+pub mod observe;

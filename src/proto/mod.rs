@@ -1,0 +1,6 @@
+//! The protocols, as pure functions over bytes: no sockets, no clock, no randomness, nothing of the rest of the crate.
+
+pub mod body;
+pub mod frame;
+pub mod handshake;
+pub mod head;

@@ -1,0 +1,3 @@
+//! The loop that owns every established tunnel of a core.
+
+pub mod policy;

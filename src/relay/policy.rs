@@ -1,0 +1,41 @@
+//! What a tunnel has to know of its API: small, immutable, shared by all tunnels of one API.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+/// How strictly the relay looks at frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FrameMode {
+    /// RFC 6455 is enforced: a violation ends the tunnel with 1002.
+    #[default]
+    Strict,
+    /// Frames are counted, violations are not acted on.
+    Observe,
+    /// Bytes are relayed unseen; no Close frame of ours can be placed.
+    Opaque,
+}
+
+/// How an idle tunnel is ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IdleEnd {
+    /// Close 1001 to both sides at a frame boundary.
+    #[default]
+    Close,
+    /// Both transports are closed without a word (spec U4).
+    Disconnect,
+}
+
+/// The rules a tunnel lives by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TunnelPolicy {
+    /// Name of the API, for metrics and logs.
+    pub api: String,
+    pub group: String,
+    pub environment: String,
+    /// Nothing relayed for this long ends the tunnel (spec 1.4).
+    pub idle_timeout: Duration,
+    pub idle_end: IdleEnd,
+    pub frames: FrameMode,
+    /// Most wire bytes of one message, 0 for no limit; more ends the tunnel with 1009.
+    pub message_bytes_max: u64,
+}

@@ -168,7 +168,11 @@ const BACKEND_TIMEOUT: GatewayError = error(504, "APIG.0203", "Backend timeout")
 const SERVICE_UNAVAILABLE: GatewayError = error(503, "APIG.0601", "Service unavailable");
 
 const fn error(status: u16, code: &'static str, message: &'static str) -> GatewayError {
-    GatewayError { status, code, message }
+    GatewayError {
+        status,
+        code,
+        message,
+    }
 }
 
 impl CloseReason {
@@ -187,16 +191,26 @@ impl CloseReason {
             | Self::ClientGone
             | Self::ClientTlsFailed
             | Self::UpgradeRefused(_) => None,
-            Self::TimedOut(Deadline::TlsHandshake | Deadline::KeepAlive | Deadline::AnswerBody) => None,
-            Self::TimedOut(Deadline::RequestHead) => Some(error(408, "APIG.0201", "API request error")),
-            Self::TimedOut(Deadline::Connect | Deadline::Answer) => Some(BACKEND_TIMEOUT),
-            Self::BadHead(HeadError::TargetTooLong) => Some(error(414, "APIG.0201", "Request URI too large")),
-            Self::BadHead(HeadError::FieldTooLong | HeadError::FieldsTooLong | HeadError::TooManyFields) => {
-                Some(error(494, "APIG.0201", "Request headers too large"))
+            Self::TimedOut(Deadline::TlsHandshake | Deadline::KeepAlive | Deadline::AnswerBody) => {
+                None
             }
-            Self::BadHead(HeadError::Malformed(_)) | Self::BadTarget | Self::NotAnUpgrade => Some(API_REQUEST_ERROR),
+            Self::TimedOut(Deadline::RequestHead) => {
+                Some(error(408, "APIG.0201", "API request error"))
+            }
+            Self::TimedOut(Deadline::Connect | Deadline::Answer) => Some(BACKEND_TIMEOUT),
+            Self::BadHead(HeadError::TargetTooLong) => {
+                Some(error(414, "APIG.0201", "Request URI too large"))
+            }
+            Self::BadHead(
+                HeadError::FieldTooLong | HeadError::FieldsTooLong | HeadError::TooManyFields,
+            ) => Some(error(494, "APIG.0201", "Request headers too large")),
+            Self::BadHead(HeadError::Malformed(_)) | Self::BadTarget | Self::NotAnUpgrade => {
+                Some(API_REQUEST_ERROR)
+            }
             // RFC 6455 §4.2.2: 426 with the version that would be understood.
-            Self::BadHandshake(HandshakeError::Version) => Some(error(426, "APIG.0201", "API request error")),
+            Self::BadHandshake(HandshakeError::Version) => {
+                Some(error(426, "APIG.0201", "API request error"))
+            }
             Self::BadHandshake(_) => Some(API_REQUEST_ERROR),
             Self::BodyTooLarge => Some(error(413, "APIG.0201", "Request entity too large")),
             Self::NoRoute => Some(error(
@@ -205,12 +219,16 @@ impl CloseReason {
                 "The API does not exist or has not been published in the environment",
             )),
             Self::NoMethod => Some(error(404, "APIG.0101", "The API does not exist")),
-            Self::WrongScheme { https_only: true } => {
-                Some(error(400, "APIG.0607", "The following protocol is supported: HTTPS"))
-            }
-            Self::WrongScheme { https_only: false } => {
-                Some(error(400, "APIG.0607", "The following protocol is supported: HTTP"))
-            }
+            Self::WrongScheme { https_only: true } => Some(error(
+                400,
+                "APIG.0607",
+                "The following protocol is supported: HTTPS",
+            )),
+            Self::WrongScheme { https_only: false } => Some(error(
+                400,
+                "APIG.0607",
+                "The following protocol is supported: HTTP",
+            )),
             Self::ConnectionLimit | Self::NoPermit => Some(SERVICE_UNAVAILABLE),
             Self::NameNotResolved => Some(error(500, "APIG.0605", "Domain name resolution failed")),
             Self::ConnectFailed(_)
@@ -278,8 +296,12 @@ impl CloseReason {
             | Self::NoRoute
             | Self::NoMethod
             | Self::WrongScheme { .. } => Blame::Client,
-            Self::TimedOut(Deadline::TlsHandshake | Deadline::RequestHead | Deadline::KeepAlive) => Blame::Client,
-            Self::TimedOut(Deadline::Connect | Deadline::Answer | Deadline::AnswerBody) => Blame::Backend,
+            Self::TimedOut(
+                Deadline::TlsHandshake | Deadline::RequestHead | Deadline::KeepAlive,
+            ) => Blame::Client,
+            Self::TimedOut(Deadline::Connect | Deadline::Answer | Deadline::AnswerBody) => {
+                Blame::Backend
+            }
             Self::NameNotResolved
             | Self::ConnectFailed(_)
             | Self::BackendTlsFailed

@@ -19,7 +19,10 @@ pub mod edge;
 pub mod relay;
 
 pub mod buffer;
-#[expect(unsafe_code, reason = "the home of system calls that std and socket2 do not offer")]
+#[expect(
+    unsafe_code,
+    reason = "the home of system calls that std and socket2 do not offer"
+)]
 pub mod sys;
 pub mod timer;
 #[expect(

@@ -48,7 +48,10 @@ impl ByReason {
 
     /// Label and value, in the order of `LABELS`.
     pub fn values(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        LABELS.iter().copied().zip(self.0.iter().map(Counter::value))
+        LABELS
+            .iter()
+            .copied()
+            .zip(self.0.iter().map(Counter::value))
     }
 }
 
@@ -148,6 +151,9 @@ impl CloseCodes {
     }
 
     pub fn values(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        CLOSE_CODES.iter().copied().zip(self.0.iter().map(Counter::value))
+        CLOSE_CODES
+            .iter()
+            .copied()
+            .zip(self.0.iter().map(Counter::value))
     }
 }

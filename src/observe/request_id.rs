@@ -47,7 +47,7 @@ impl Serialize for RequestId {
 /// Random bytes of one id; the two before them name the worker.
 const RANDOM_BYTES: usize = 14;
 /// Ids drawn at once: one call of the generator costs about as much as thirty ids' worth of bytes.
-const BATCH_IDS: u64 = 64;
+const BATCH_IDS: usize = 64;
 
 /// The source of one worker's ids.
 ///
@@ -63,7 +63,7 @@ const BATCH_IDS: u64 = 64;
 pub struct RequestIds {
     worker: u16,
     sequence: u64,
-    batch: [u8; RANDOM_BYTES * BATCH_IDS as usize],
+    batch: [u8; RANDOM_BYTES * BATCH_IDS],
 }
 
 impl RequestIds {
@@ -71,13 +71,13 @@ impl RequestIds {
         Self {
             worker,
             sequence: 0,
-            batch: [0; RANDOM_BYTES * BATCH_IDS as usize],
+            batch: [0; RANDOM_BYTES * BATCH_IDS],
         }
     }
 
     /// The id of a new request.
     pub fn draw(&mut self) -> RequestId {
-        let position = usize::try_from(self.sequence % BATCH_IDS).unwrap_or(0);
+        let position = usize::try_from(self.sequence).unwrap_or(0) % BATCH_IDS;
         if position == 0 && rand::fill(&mut self.batch).is_err() {
             tracing::warn!("no randomness for request ids: they can be guessed");
         }

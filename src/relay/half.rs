@@ -253,6 +253,13 @@ impl Half {
         begin
     }
 
+    #[cfg(test)]
+    pub(super) fn held_segments(&self) -> usize {
+        let batches = [&self.waiting, &self.unsent].into_iter().flatten();
+        let pieces = batches.flat_map(|batch| batch.iter());
+        pieces.filter(|piece| matches!(piece, Piece::Segment(_))).count()
+    }
+
     /// Gives back everything that waits.
     pub(super) fn clear<M: Memory>(&mut self, cx: &mut Context<'_, M>) {
         self.ours = None;

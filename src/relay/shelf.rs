@@ -40,6 +40,8 @@ pub(super) struct Shelf {
     pub(super) batches: Batches,
     pub(super) bounds: Bounds,
     pub(super) metrics: std::sync::Arc<RelayMetrics>,
+    /// Draws the key that masks a Close frame to a backend (RFC 6455 §5.3). Given, so that this module draws nothing.
+    pub(super) mask: Box<dyn FnMut() -> [u8; 4] + Send>,
     /// Small plaintexts are put together here before they become one TLS record.
     pub(super) scratch: Vec<u8>,
 }

@@ -34,6 +34,8 @@ pub(super) struct Tunnel {
     policy: Arc<TunnelPolicy>,
     stage: Stage,
     reason: Option<CloseReason>,
+    /// Who sent the first Close frame, if anybody but us.
+    first_close: Option<Side>,
     /// When a byte was last relayed.
     active: Tick,
     /// When the current stage ends.
@@ -74,9 +76,6 @@ pub(super) enum Reset {
     No,
 }
 
-/// The keys that mask Close frames to the backend are drawn by the relay.
-pub(super) type Mask = [u8; 4];
-
 /// What each side brought along when its tunnel was made.
 pub(super) struct Start {
     pub(super) fd: Fd,
@@ -99,6 +98,7 @@ impl Tunnel {
             policy,
             stage: Stage::Open,
             reason: None,
+            first_close: None,
             active: now,
             stage_ends: now,
             due: None,
@@ -112,6 +112,11 @@ impl Tunnel {
     /// Why the tunnel ends; both directions simply ended where nothing else was said.
     pub(super) fn reason(&self) -> CloseReason {
         self.reason.unwrap_or(CloseReason::Finished)
+    }
+
+    /// Who sent the first Close frame, if anybody but us.
+    pub(super) fn first_close(&self) -> Option<Side> {
+        self.first_close
     }
 
     pub(super) fn half(&self, source: Side) -> &Half {
@@ -149,7 +154,6 @@ impl Tunnel {
         &mut self,
         side: Side,
         piece: Piece,
-        mask: Mask,
         cx: &mut Context<'_, M>,
     ) {
         let end = self.end_mut(side);
@@ -158,22 +162,22 @@ impl Tunnel {
             return;
         }
         let Some(tls) = &mut end.tls else {
-            self.take_in(side, piece, mask, cx);
+            self.take_in(side, piece, cx);
             return;
         };
         let (plain, result) = tls.open(piece, cx);
         let (peer_closed, used_up) = (tls.peer_closed, tls.is_used_up());
-        self.take_in(side, Piece::Owned(plain), mask, cx);
+        self.take_in(side, Piece::Owned(plain), cx);
         if result.is_err() {
             self.break_off(side, CloseReason::Tls(side), cx);
         } else if peer_closed {
             self.handle_eof(side, cx);
         } else if used_up {
-            self.end_with(CloseReason::TlsKeysUsedUp(side), mask, cx);
+            self.end_with(CloseReason::TlsKeysUsedUp(side), cx);
         }
     }
 
-    fn take_in<M: Memory>(&mut self, side: Side, piece: Piece, mask: Mask, cx: &mut Context<'_, M>) {
+    fn take_in<M: Memory>(&mut self, side: Side, piece: Piece, cx: &mut Context<'_, M>) {
         if piece.is_empty() {
             cx.release(piece);
             return;
@@ -191,7 +195,10 @@ impl Tunnel {
         let policy = Arc::clone(&self.policy);
         let result = self.half_mut(side).take_in(piece, fate, &policy, direction(&metrics, side), cx);
         if let (Err(error), Fate::Forward) = (result, fate) {
-            self.end_with(CloseReason::BadFrame(side, error), mask, cx);
+            self.end_with(CloseReason::BadFrame(side, error), cx);
+        }
+        if self.first_close.is_none() && self.reason.is_none() && self.half(side).close_seen() {
+            self.first_close = Some(side);
         }
         self.place_closes(cx);
         if self.stage == Stage::Open && self.from_client.close_seen() && self.from_backend.close_seen() {
@@ -270,33 +277,33 @@ impl Tunnel {
     }
 
     /// The time given by [`Action::Wake`] has come.
-    pub(super) fn handle_time<M: Memory>(&mut self, mask: Mask, cx: &mut Context<'_, M>) {
+    pub(super) fn handle_time<M: Memory>(&mut self, cx: &mut Context<'_, M>) {
         self.due = None;
         if self.stage == Stage::Open {
-            self.judge_silence(mask, cx);
+            self.judge_silence(cx);
         } else if cx.now >= self.stage_ends {
             self.leave_stage(cx);
         }
     }
 
     /// Ends the tunnel politely, for a reason of ours: a Close to each side, at the next frame boundary into it.
-    pub(super) fn end_with<M: Memory>(&mut self, reason: CloseReason, mask: Mask, cx: &mut Context<'_, M>) {
+    pub(super) fn end_with<M: Memory>(&mut self, reason: CloseReason, cx: &mut Context<'_, M>) {
         if self.stage != Stage::Open {
             return;
         }
         self.reason = Some(reason);
         if reason == CloseReason::Idle && self.policy.idle_end == IdleEnd::Disconnect {
-            self.end_now(cx);
+            self.disconnect(cx);
             return;
         }
         self.enter(Stage::Boundary, cx);
         for side in [Side::Client, Side::Backend] {
-            self.close_towards(side, reason, mask, cx);
+            self.close_towards(side, reason, cx);
         }
         self.place_closes(cx);
     }
 
-    fn close_towards<M: Memory>(&mut self, side: Side, reason: CloseReason, mask: Mask, cx: &mut Context<'_, M>) {
+    fn close_towards<M: Memory>(&mut self, side: Side, reason: CloseReason, cx: &mut Context<'_, M>) {
         let Some(code) = reason.close_code(side) else {
             self.abandon(side, cx);
             return;
@@ -308,11 +315,22 @@ impl Tunnel {
             self.finish(side);
             return;
         }
-        let mask = (side == Side::Backend).then_some(mask);
+        // RFC 6455 §5.1: only what goes to a server is masked.
+        let mask = (side == Side::Backend).then(|| (cx.shelf.mask)());
         self.half_mut(side.other()).close_with(OurClose { code, reason: reason.text(), mask });
     }
 
-    /// Ends the tunnel without a word.
+    /// Closes both transports without a Close frame (spec U4): what waits is flushed, then close_notify, then the end.
+    fn disconnect<M: Memory>(&mut self, cx: &mut Context<'_, M>) {
+        for side in [Side::Client, Side::Backend] {
+            let end = self.end_mut(side);
+            end.input = Input::Ended;
+            end.finish();
+        }
+        self.enter(Stage::Linger, cx);
+    }
+
+    /// Ends the tunnel at once.
     pub(super) fn end_now<M: Memory>(&mut self, cx: &mut Context<'_, M>) {
         self.reason = self.reason.or(Some(CloseReason::Drained));
         self.stage = Stage::Linger;
@@ -433,14 +451,14 @@ impl Tunnel {
     // ---- Time ----
 
     /// Ends the tunnel if a side does not take what waits for it, or if nothing was relayed for too long.
-    fn judge_silence<M: Memory>(&mut self, mask: Mask, cx: &mut Context<'_, M>) {
+    fn judge_silence<M: Memory>(&mut self, cx: &mut Context<'_, M>) {
         if let Some((side, due)) = self.slowest(cx.shelf.bounds) {
             // While bytes wait for a side, only its slowness is judged.
             if cx.now >= due {
-                self.end_with(CloseReason::SlowConsumer(side), mask, cx);
+                self.end_with(CloseReason::SlowConsumer(side), cx);
             }
         } else if cx.now >= self.active.after(self.policy.idle_timeout) {
-            self.end_with(CloseReason::Idle, mask, cx);
+            self.end_with(CloseReason::Idle, cx);
         }
     }
 
@@ -594,14 +612,14 @@ impl Tunnel {
     }
 
     /// The bytes that came before the relay had the sockets, in the order they came in.
-    pub(super) fn begin<M: Memory>(&mut self, side: Side, early: Early, mask: Mask, cx: &mut Context<'_, M>) {
+    pub(super) fn begin<M: Memory>(&mut self, side: Side, early: Early, cx: &mut Context<'_, M>) {
         let plaintext = Piece::Owned(cx.shelf.owned.adopt(early.plaintext));
-        self.take_in(side, plaintext, mask, cx);
+        self.take_in(side, plaintext, cx);
         let ciphertext = Piece::Owned(cx.shelf.owned.adopt(early.ciphertext));
         if ciphertext.is_empty() {
             cx.release(ciphertext);
         } else {
-            self.handle_bytes(side, ciphertext, mask, cx);
+            self.handle_bytes(side, ciphertext, cx);
         }
         if early.eof {
             if let Some(tls) = &mut self.end_mut(side).tls {
@@ -616,13 +634,17 @@ impl Tunnel {
         &mut self,
         side: Side,
         segment: Segment,
-        mask: Mask,
         cx: &mut Context<'_, M>,
     ) {
         if cx.shelf.owned.is_full() && self.half(side).queued_bytes() > 0 {
             self.end_mut(side).starved = true;
         }
-        self.handle_bytes(side, Piece::Segment(segment), mask, cx);
+        self.handle_bytes(side, Piece::Segment(segment), cx);
+    }
+
+    #[cfg(test)]
+    pub(super) fn held_segments(&self) -> usize {
+        self.from_client.held_segments() + self.from_backend.held_segments()
     }
 
     pub(super) fn is_starved(&self, side: Side) -> bool {

@@ -105,10 +105,6 @@ impl Tunnel {
         }
     }
 
-    pub(super) fn policy(&self) -> &Arc<TunnelPolicy> {
-        &self.policy
-    }
-
     /// Why the tunnel ends; both directions simply ended where nothing else was said.
     pub(super) fn reason(&self) -> CloseReason {
         self.reason.unwrap_or(CloseReason::Finished)

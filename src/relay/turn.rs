@@ -118,6 +118,7 @@ impl<R: Ring> Relay<R> {
         self.slots.is_empty()
     }
 
+    #[cfg(test)]
     pub(super) fn ring_mut(&mut self) -> &mut R {
         &mut self.ring
     }

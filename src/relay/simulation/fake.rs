@@ -83,7 +83,6 @@ pub(super) struct FakeRing {
     receives: HashMap<Token, Fd>,
     sends: Vec<Sending>,
     cancels: Vec<Token>,
-    shared: usize,
 }
 
 impl FakeRing {
@@ -100,7 +99,6 @@ impl FakeRing {
             receives: HashMap::new(),
             sends: Vec::new(),
             cancels: Vec::new(),
-            shared: 0,
         }
     }
 
@@ -115,6 +113,12 @@ impl FakeRing {
 
     pub(super) fn in_flight(&self) -> usize {
         self.receives.len() + self.sends.len() + self.cancels.len()
+    }
+
+    /// Nothing more will move by itself.
+    pub(super) fn is_quiet(&self) -> bool {
+        let waits = |socket: &Socket| !socket.closed && socket.failure.is_none() && !socket.inbound.is_empty();
+        self.sends.is_empty() && self.cancels.is_empty() && !self.sockets.iter().any(waits)
     }
 
     /// Segments inside sends.
@@ -307,7 +311,6 @@ impl Ring for FakeRing {
         }
         self.shuffle(&mut done);
         out.append(&mut done);
-        self.shared += 1;
         Ok(())
     }
 

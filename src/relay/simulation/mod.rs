@@ -508,7 +508,13 @@ fn random_world(seed: u64) {
             _ => world.turn(),
         }
     }
-    world.turns(1500);
+    for _ in 0..100 {
+        world.turns(200);
+        world.pass(Duration::from_millis(30));
+        if world.relay.ring().is_quiet() {
+            break;
+        }
+    }
     for (pair, _) in unharmed.iter().enumerate().filter(|(_, unharmed)| **unharmed) {
         let (client, backend) = (world.fd(pair, Side::Client), world.fd(pair, Side::Backend));
         if world.relay.ring_mut().socket(client).closed || world.relay.ring_mut().socket(backend).closed {
@@ -520,7 +526,9 @@ fn random_world(seed: u64) {
                 Side::Backend => world.pairs[pair].from_client.clone(),
             };
             let received = world.received(pair, side);
-            assert!(received.starts_with(&sent), "bytes were lost or changed on the way to the {}", side.label());
+            let common = received.len().min(sent.len());
+            assert!(received[..common] == sent[..common], "bytes changed on the way to the {}", side.label());
+            assert!(received.len() >= sent.len(), "bytes were lost on the way to the {}", side.label());
         }
     }
     if random.chance(50) {

@@ -7,4 +7,4 @@ mod process;
 mod prometheus;
 pub mod registry;
 pub mod request_id;
-mod utc;
+pub mod utc;

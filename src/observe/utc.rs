@@ -1,4 +1,4 @@
-//! Moments as text, without a date library for the one format that is needed.
+//! Moments as text, without a date library for the two formats that are needed.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -30,6 +30,38 @@ impl fmt::Display for Utc {
             since.subsec_millis(),
         )
     }
+}
+
+/// A moment as HTTP's `Date` has it (RFC 9110 §5.6.7).
+#[derive(Clone, Copy, Debug)]
+pub struct HttpDate(pub SystemTime);
+
+impl fmt::Display for HttpDate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // 1970-01-01 was a Thursday.
+        const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+        const MONTHS: [&str; 12] = [
+            "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+        ];
+        let since = self.0.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let days = since.as_secs() / 86_400;
+        let (year, month, day) = civil(days);
+        let second = since.as_secs() % 86_400;
+        write!(
+            f,
+            "{}, {day:02} {} {year:04} {:02}:{:02}:{:02} GMT",
+            name(&WEEKDAYS, days % 7),
+            name(&MONTHS, month - 1),
+            second / 3600,
+            second / 60 % 60,
+            second % 60,
+        )
+    }
+}
+
+fn name(names: &[&'static str], position: u64) -> &'static str {
+    let position = usize::try_from(position).unwrap_or(usize::MAX);
+    names.get(position).copied().unwrap_or_default()
 }
 
 /// Year, month and day of a day counted from 1970-01-01.
@@ -73,5 +105,18 @@ mod tests {
         ] {
             assert_eq!(civil(day), date, "day {day}");
         }
+    }
+
+    #[test]
+    fn http_date_is_written_as_the_rfc_has_it() {
+        let moment = UNIX_EPOCH + std::time::Duration::from_secs(784_111_777);
+        assert_eq!(
+            HttpDate(moment).to_string(),
+            "Sun, 06 Nov 1994 08:49:37 GMT"
+        );
+        assert_eq!(
+            HttpDate(UNIX_EPOCH).to_string(),
+            "Thu, 01 Jan 1970 00:00:00 GMT"
+        );
     }
 }

@@ -5,6 +5,7 @@
 //! those rest on (`uring`, `buffer`, `timer`, `sys`), and what stands beside them (`control`, `observe`).
 
 //pub mod cli;
+pub mod demo;
 
 pub mod config;
 pub mod definition;

@@ -101,7 +101,10 @@ impl Fleet {
             )
             .map_err(|error| error.to_string())?;
             if let Some(error) = self.failures.first() {
-                return Err(format!("connection {started} of {}: {error}", self.len()));
+                return Err(format!(
+                    "{opened} of {} connections opened, then: {error}",
+                    self.len()
+                ));
             }
             if opened > before {
                 opened_at = now;

@@ -1,1 +1,290 @@
-//! control
+//! The control thread: it answers the admin socket, waits for signals, and leads the way out.
+
+pub mod admin;
+pub mod resolver;
+pub mod signals;
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::time::Duration;
+
+use futures_channel::mpsc::Receiver;
+use monoio::time::{sleep, timeout};
+use monoio::{IoUringDriver, RuntimeBuilder};
+
+use self::admin::{Admin, AdminSocket};
+use self::signals::{Signal, Signals};
+use crate::observe::access_log::AccessLog;
+use crate::observe::registry::Registry;
+
+/// How often the open tunnels are counted during a drain: what a stop may be late by.
+const DRAIN_POLL: Duration = Duration::from_millis(20);
+
+/// Whether new connections are welcome, as `/readyz` says it. Clones share one state.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<AtomicU8>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Starting,
+    Ready,
+    Stopping,
+}
+
+impl Readiness {
+    pub fn state(&self) -> State {
+        match self.0.load(Relaxed) {
+            0 => State::Starting,
+            1 => State::Ready,
+            _ => State::Stopping,
+        }
+    }
+
+    pub fn set(&self, state: State) {
+        self.0.store(state as u8, Relaxed);
+    }
+}
+
+/// The workers, as far as a stop is concerned. None of these may block.
+pub trait Workers {
+    /// Closes the listeners. Connections that have no tunnel yet may finish their handshake or be refused.
+    fn stop_accepting(&self);
+    /// Begins to close every tunnel with 1001 at a frame boundary; the same for those that come later.
+    fn drain(&self);
+    /// Tunnels that are open, and those on their way from an edge to its relay.
+    fn tunnels_open(&self) -> u64;
+    /// Ends the threads, whatever is still open.
+    fn stop_now(&self);
+}
+
+/// What the control thread works with.
+#[derive(Debug)]
+pub struct Control<W> {
+    pub workers: W,
+    pub signals: Signals,
+    pub admin: Option<AdminSocket>,
+    pub registry: Registry,
+    pub access_log: AccessLog,
+    pub readiness: Readiness,
+    /// Tunnels that are still open this long after the start of a drain are closed without a word.
+    pub drain_limit: Duration,
+}
+
+/// Serves until a signal has stopped the workers. Returning at all is a success: the process exits with 0.
+pub fn run<W: Workers>(control: Control<W>) -> io::Result<()> {
+    let mut uring = io_uring_06::IoUring::builder();
+    uring.setup_single_issuer().setup_coop_taskrun();
+    let mut runtime = RuntimeBuilder::<IoUringDriver>::new()
+        .with_entries(256)
+        .uring_builder(uring)
+        .enable_timer()
+        .build()?;
+    runtime.block_on(control.serve())
+}
+
+impl<W: Workers> Control<W> {
+    async fn serve(self) -> io::Result<()> {
+        let Self {
+            workers,
+            signals,
+            admin,
+            registry,
+            access_log,
+            readiness,
+            drain_limit,
+        } = self;
+        let mut signals = signals.listen()?;
+        // Held to the end: dropping it removes the socket's file.
+        let _admin = match admin {
+            Some(socket) => {
+                let admin = Rc::new(Admin::new(registry, readiness.clone()));
+                Some(admin.serve(socket)?)
+            }
+            None => None,
+        };
+        if wait_for_stop(&mut signals, &access_log).await == Stop::Politely {
+            readiness.set(State::Stopping);
+            drain(&workers, &mut signals, drain_limit).await;
+        }
+        readiness.set(State::Stopping);
+        workers.stop_now();
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    Politely,
+    Now,
+}
+
+async fn wait_for_stop(signals: &mut Receiver<Signal>, access_log: &AccessLog) -> Stop {
+    loop {
+        match signals.recv().await {
+            Ok(Signal::Stop) => return Stop::Politely,
+            Ok(Signal::StopNow) => return Stop::Now,
+            Ok(Signal::Reload) => {
+                tracing::warn!(
+                    "SIGHUP ignored: this version cannot reload; restart to apply a changed configuration"
+                );
+            }
+            Ok(Signal::ReopenLogs) => {
+                access_log.reopen();
+                tracing::info!("access log will be reopened");
+            }
+            // The senders live as long as this thread's runtime.
+            Err(_) => return Stop::Now,
+        }
+    }
+}
+
+async fn drain<W: Workers>(workers: &W, signals: &mut Receiver<Signal>, limit: Duration) {
+    tracing::info!(tunnels = workers.tunnels_open(), ?limit, "draining");
+    workers.stop_accepting();
+    workers.drain();
+    match timeout(limit, wait_until_empty(workers, signals)).await {
+        Ok(Drained::Empty) => tracing::info!("drained"),
+        Ok(Drained::Hurried) => {
+            tracing::warn!(
+                tunnels = workers.tunnels_open(),
+                "drain cut short by a second signal"
+            );
+        }
+        Err(_) => {
+            tracing::warn!(tunnels = workers.tunnels_open(), "drain limit reached");
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Drained {
+    Empty,
+    Hurried,
+}
+
+async fn wait_until_empty<W: Workers>(workers: &W, signals: &mut Receiver<Signal>) -> Drained {
+    while workers.tunnels_open() > 0 {
+        while let Ok(signal) = signals.try_recv() {
+            if matches!(signal, Signal::Stop | Signal::StopNow) {
+                return Drained::Hurried;
+            }
+        }
+        sleep(DRAIN_POLL).await;
+    }
+    Drained::Empty
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+
+    use futures_channel::mpsc::{Sender, channel};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Log {
+        calls: RefCell<Vec<&'static str>>,
+        tunnels: Cell<u64>,
+        /// Tunnels that end each time they are counted.
+        ending: u64,
+    }
+
+    impl Workers for Log {
+        fn stop_accepting(&self) {
+            self.calls.borrow_mut().push("stop_accepting");
+        }
+
+        fn drain(&self) {
+            self.calls.borrow_mut().push("drain");
+        }
+
+        fn tunnels_open(&self) -> u64 {
+            let open = self.tunnels.get();
+            self.tunnels.set(open.saturating_sub(self.ending));
+            open
+        }
+
+        fn stop_now(&self) {
+            self.calls.borrow_mut().push("stop_now");
+        }
+    }
+
+    fn on_runtime(test: impl AsyncFnOnce(Sender<Signal>, Receiver<Signal>)) {
+        let (sender, receiver) = channel(8);
+        let mut runtime = RuntimeBuilder::<IoUringDriver>::new()
+            .with_entries(64)
+            .enable_timer()
+            .build()
+            .unwrap();
+        runtime.block_on(test(sender, receiver));
+    }
+
+    #[test]
+    fn drain_ends_when_the_last_tunnel_has() {
+        on_runtime(async |_sender, mut signals| {
+            let workers = Log {
+                tunnels: Cell::new(3),
+                ending: 1,
+                ..Log::default()
+            };
+            drain(&workers, &mut signals, Duration::from_secs(60)).await;
+            assert_eq!(*workers.calls.borrow(), ["stop_accepting", "drain"]);
+            assert_eq!(workers.tunnels.get(), 0);
+        });
+    }
+
+    #[test]
+    fn drain_ends_at_its_limit() {
+        on_runtime(async |_sender, mut signals| {
+            let workers = Log {
+                tunnels: Cell::new(3),
+                ..Log::default()
+            };
+            drain(&workers, &mut signals, Duration::from_millis(50)).await;
+            assert_eq!(workers.tunnels_open(), 3);
+        });
+    }
+
+    #[test]
+    fn second_signal_ends_a_drain() {
+        on_runtime(async |mut sender, mut signals| {
+            let workers = Log {
+                tunnels: Cell::new(3),
+                ..Log::default()
+            };
+            sender.try_send(Signal::Reload).unwrap();
+            sender.try_send(Signal::Stop).unwrap();
+            assert_eq!(
+                wait_until_empty(&workers, &mut signals).await,
+                Drained::Hurried
+            );
+        });
+    }
+
+    #[test]
+    fn only_stop_signals_stop() {
+        on_runtime(async |mut sender, mut signals| {
+            let (log, _guard) = AccessLog::off();
+            for signal in [Signal::Reload, Signal::ReopenLogs, Signal::Stop] {
+                sender.try_send(signal).unwrap();
+            }
+            assert_eq!(wait_for_stop(&mut signals, &log).await, Stop::Politely);
+            sender.try_send(Signal::StopNow).unwrap();
+            assert_eq!(wait_for_stop(&mut signals, &log).await, Stop::Now);
+        });
+    }
+
+    #[test]
+    fn readiness_is_shared_by_clones() {
+        let readiness = Readiness::default();
+        let clone = readiness.clone();
+        assert_eq!(clone.state(), State::Starting);
+        for state in [State::Ready, State::Stopping] {
+            readiness.set(state);
+            assert_eq!(clone.state(), state);
+        }
+    }
+}

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use crate::close::LABELS;
 
@@ -77,6 +78,55 @@ pub struct EdgeMetrics {
     pub connects_failed: Counter,
     /// Bytes held in head buffers.
     pub head_bytes: Counter,
+    /// From the first byte of a request head to its 101.
+    pub handshake: Histogram,
+}
+
+/// Durations, counted in buckets that never change, so that workers can be summed.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    /// One for each bound, and one for what lies above the last.
+    buckets: [Counter; BOUNDS.len() + 1],
+    nanoseconds: Counter,
+}
+
+/// Upper bounds of the buckets, as durations and as the values of the `le` label, in seconds.
+pub const BOUNDS: [(Duration, &str); 14] = [
+    (Duration::from_micros(250), "0.00025"),
+    (Duration::from_micros(500), "0.0005"),
+    (Duration::from_millis(1), "0.001"),
+    (Duration::from_micros(2_500), "0.0025"),
+    (Duration::from_millis(5), "0.005"),
+    (Duration::from_millis(10), "0.01"),
+    (Duration::from_millis(25), "0.025"),
+    (Duration::from_millis(50), "0.05"),
+    (Duration::from_millis(100), "0.1"),
+    (Duration::from_millis(250), "0.25"),
+    (Duration::from_millis(500), "0.5"),
+    (Duration::from_secs(1), "1"),
+    (Duration::from_secs(5), "5"),
+    (Duration::from_secs(30), "30"),
+];
+
+impl Histogram {
+    pub fn observe(&self, duration: Duration) {
+        let bucket = BOUNDS.iter().take_while(|(bound, _)| duration > *bound);
+        if let Some(counter) = self.buckets.get(bucket.count()) {
+            counter.add(1);
+        }
+        // 584 years of handshakes fit.
+        self.nanoseconds
+            .add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    /// Observations in each bucket alone, in the order of `BOUNDS`, then those above the last.
+    pub fn counts(&self) -> [u64; BOUNDS.len() + 1] {
+        self.buckets.each_ref().map(Counter::value)
+    }
+
+    pub fn sum(&self) -> Duration {
+        Duration::from_nanos(self.nanoseconds.value())
+    }
 }
 
 /// What one relay thread counts. Directions are named by their source.
@@ -155,5 +205,51 @@ impl CloseCodes {
             .iter()
             .copied()
             .zip(self.0.iter().map(Counter::value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_rise_and_their_labels_are_seconds() {
+        assert!(BOUNDS.is_sorted_by(|a, b| a.0 < b.0));
+        for (bound, label) in BOUNDS {
+            assert_eq!(bound.as_secs_f64(), label.parse::<f64>().unwrap());
+        }
+    }
+
+    #[test]
+    fn observation_falls_into_the_first_bucket_that_holds_it() {
+        let histogram = Histogram::default();
+        for micros in [0, 250, 251, 30_000_000, 30_000_001] {
+            histogram.observe(Duration::from_micros(micros));
+        }
+        let counts = histogram.counts();
+        assert_eq!(counts[..3], [2, 1, 0]);
+        assert_eq!(counts[12..], [0, 1, 1]);
+        assert_eq!(histogram.sum(), Duration::from_micros(60_000_502));
+    }
+
+    #[test]
+    fn close_codes_fall_under_their_labels() {
+        for (code, label) in [
+            (None, "none"),
+            (Some(1000), "1000"),
+            (Some(1003), "1003"),
+            (Some(1005), "1xxx"),
+            (Some(1007), "1007"),
+            (Some(1015), "1015"),
+            (Some(3000), "3000-3999"),
+            (Some(4321), "4000-4999"),
+            (Some(5000), "other"),
+            (Some(0), "other"),
+        ] {
+            let codes = CloseCodes::default();
+            codes.count(code);
+            let counted: Vec<_> = codes.values().filter(|(_, n)| *n > 0).collect();
+            assert_eq!(counted, [(label, 1)], "{code:?}");
+        }
     }
 }

@@ -1,3 +1,10 @@
-//! What can be seen from outside: counters, log lines, request ids.
+//! What can be seen from outside: counters and their scraping, log lines, events, request ids.
 
+pub mod access_log;
+pub mod events;
 pub mod metrics;
+mod process;
+mod prometheus;
+pub mod registry;
+pub mod request_id;
+pub mod utc;

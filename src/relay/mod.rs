@@ -1,3 +1,4 @@
 //! The loop that owns every established tunnel of a core.
 
+pub mod handover;
 pub mod policy;

@@ -10,7 +10,9 @@ use rustls::unbuffered::{
     ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedConnectionCommon,
     UnbufferedStatus, WriteTraffic,
 };
-use rustls::{CipherSuite, ClientConfig, HandshakeKind, ProtocolVersion, ServerConfig};
+use rustls::{
+    CipherSuite, ClientConfig, HandshakeKind, ProtocolVersion, ServerConfig, SupportedCipherSuite,
+};
 
 mod setup;
 #[cfg(test)]
@@ -38,7 +40,7 @@ const PARTIAL_HANDSHAKING_MAX: usize = 160 * 1024;
 const RECORDS_RESERVE: u64 = 1 << 16;
 
 /// Why a session can't go on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum TlsError {
     /// The peer broke TLS, or refused us; what has to be said to it stands in `to_peer`.
     Protocol(rustls::Error),
@@ -175,18 +177,22 @@ impl TlsSession {
     pub fn seal(&mut self, plaintext: &[u8], out: &mut Vec<u8>) -> Result<(), TlsError> {
         let parked = self.parked;
         with_connection!(&mut self.role, connection => {
-            seal(&mut **connection, parked, plaintext, out)
+            write(&mut **connection, parked, out, |traffic, out| traffic.seal(plaintext, out))
         })?;
         self.sealed += plaintext.len().div_ceil(RECORD_PLAINTEXT_MAX) as u64;
         Ok(())
     }
 
-    /// Appends a close_notify alert to `out`, once; later calls and calls after an error append nothing.
+    /// Appends a close_notify alert to `out`, once; later calls, and calls before the handshake is done or after an
+    /// error, append nothing.
     pub fn close_notify(&mut self, out: &mut Vec<u8>) {
-        with_connection!(&mut self.role, connection => {
-            connection.send_close_notify();
-            flush(&mut **connection, out);
+        let parked = self.parked;
+        let queued = with_connection!(&mut self.role, connection => {
+            write(&mut **connection, parked, out, |traffic, out| traffic.close_notify(out))
         });
+        if let Err(error) = queued {
+            tracing::trace!(?error, "no close_notify can be sent");
+        }
     }
 
     pub fn is_handshaking(&self) -> bool {
@@ -223,9 +229,9 @@ impl TlsSession {
         if self.version() != Some(ProtocolVersion::TLSv1_2) {
             return false;
         }
-        let limit = with_connection!(&self.role, connection => connection.negotiated_cipher_suite())
-            .and_then(|suite| suite.tls12())
-            .map_or(u64::MAX, |suite| suite.common.confidentiality_limit);
+        let limit =
+            with_connection!(&self.role, connection => connection.negotiated_cipher_suite())
+                .map_or(u64::MAX, confidentiality_limit);
         self.opened.max(self.sealed) >= limit.saturating_sub(RECORDS_RESERVE)
     }
 }
@@ -334,21 +340,19 @@ fn process<C: Connection + ?Sized>(
     }
 }
 
-/// Encrypts `plaintext` behind whatever has to precede it.
-fn seal<C: Connection + ?Sized>(
+/// Lets `action` write, behind whatever has to precede it.
+fn write<C: Connection + ?Sized>(
     connection: &mut C,
     parked: usize,
-    plaintext: &[u8],
     out: &mut Vec<u8>,
+    action: impl FnOnce(&mut dyn Traffic, &mut Vec<u8>) -> Result<(), TlsError>,
 ) -> Result<(), TlsError> {
     // rustls wants to see parked input again, and slices beyond the end of a shorter one, which would be a panic that
     // any peer can cause. It looks at none of the bytes, so that others of the same number will do.
     let mut stand_in = vec![0; parked];
     loop {
         match connection.step(&mut stand_in).state? {
-            ConnectionState::WriteTraffic(mut traffic) => {
-                return encrypt(&mut traffic, plaintext, out);
-            }
+            ConnectionState::WriteTraffic(mut traffic) => return action(&mut traffic, out),
             ConnectionState::EncodeTlsData(mut data) => append(out, 0, |room| data.encode(room))?,
             ConnectionState::TransmitTlsData(data) => data.done(),
             ConnectionState::PeerClosed => {}
@@ -357,14 +361,22 @@ fn seal<C: Connection + ?Sized>(
     }
 }
 
-fn encrypt<Data>(
-    traffic: &mut WriteTraffic<'_, Data>,
-    plaintext: &[u8],
-    out: &mut Vec<u8>,
-) -> Result<(), TlsError> {
-    let records = plaintext.len().div_ceil(RECORD_PLAINTEXT_MAX);
-    let room = plaintext.len() + records * RECORD_OVERHEAD;
-    append(out, room, |room| traffic.encrypt(plaintext, room))
+/// `WriteTraffic` of either role.
+trait Traffic {
+    fn seal(&mut self, plaintext: &[u8], out: &mut Vec<u8>) -> Result<(), TlsError>;
+    fn close_notify(&mut self, out: &mut Vec<u8>) -> Result<(), TlsError>;
+}
+
+impl<Data> Traffic for WriteTraffic<'_, Data> {
+    fn seal(&mut self, plaintext: &[u8], out: &mut Vec<u8>) -> Result<(), TlsError> {
+        let records = plaintext.len().div_ceil(RECORD_PLAINTEXT_MAX);
+        let room = plaintext.len() + records * RECORD_OVERHEAD;
+        append(out, room, |room| self.encrypt(plaintext, room))
+    }
+
+    fn close_notify(&mut self, out: &mut Vec<u8>) -> Result<(), TlsError> {
+        append(out, RECORD_OVERHEAD, |room| self.queue_close_notify(room))
+    }
 }
 
 /// Appends what is queued for the peer: an alert, as a rule. Input is not looked at.
@@ -445,4 +457,12 @@ fn complete_records_len(input: &[u8]) -> usize {
         len += end;
     }
     len
+}
+
+/// How many records one key of this suite may protect.
+fn confidentiality_limit(suite: SupportedCipherSuite) -> u64 {
+    match suite {
+        SupportedCipherSuite::Tls12(suite) => suite.common.confidentiality_limit,
+        SupportedCipherSuite::Tls13(suite) => suite.common.confidentiality_limit,
+    }
 }

@@ -1,4 +1,5 @@
 //! The configurations of both roles: which versions, suites, certificates and checks, the same for every worker.
+#![forbid(unsafe_code)]
 
 use std::fmt;
 use std::path::PathBuf;
@@ -88,11 +89,9 @@ pub fn server_config(
 
 /// Spec U61: TLS 1.2 and 1.3, or 1.2 alone for parity with the cloud.
 fn versions(tls: &Tls) -> &'static [&'static SupportedProtocolVersion] {
-    if tls.tls13 {
-        &[&version::TLS13, &version::TLS12]
-    } else {
-        &[&version::TLS12]
-    }
+    static BOTH: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
+    static TLS12: [&SupportedProtocolVersion; 1] = [&version::TLS12];
+    if tls.tls13 { &BOTH } else { &TLS12 }
 }
 
 /// How backends are met. Its cache of sessions has a lock: one configuration a worker, so that nobody waits for it.

@@ -273,6 +273,18 @@ impl CloseReason {
         }
     }
 
+    /// The reason text inside our Close frames (RFC 6455 §5.5.1).
+    pub fn text(self) -> &'static str {
+        match self.close_code(Side::Client).or_else(|| self.close_code(Side::Backend)) {
+            Some(1001) if self == Self::Idle => "idle timeout",
+            Some(1001) => "going away",
+            Some(1002) => "protocol error",
+            Some(1008 | 1013) => "too slow",
+            Some(1009) => "message too big",
+            _ => "",
+        }
+    }
+
     pub fn blame(self) -> Blame {
         match self {
             Self::Finished | Self::Idle => Blame::Nobody,

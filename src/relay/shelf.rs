@@ -1,0 +1,112 @@
+//! What the tunnels of one relay share: memory to copy into, spare batches, limits, counters, and the time of the turn.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use crate::buffer::{Batch, OwnedPool, Piece};
+use crate::observe::metrics::RelayMetrics;
+use crate::uring::Memory;
+
+/// A point in time, in steps of [`Tick::STEP`] since the relay began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Tick(pub(super) u32);
+
+impl Tick {
+    /// Timers fire at most two steps late: one for the stamp, which was rounded down, and one for the clock.
+    pub(super) const STEP: Duration = Duration::from_millis(25);
+
+    /// The first tick at which `time` has passed for certain since a moment stamped with this one.
+    pub(super) fn after(self, time: Duration) -> Self {
+        let steps = time.as_millis().div_ceil(Self::STEP.as_millis()) + 1;
+        Self(self.0.saturating_add(u32::try_from(steps).unwrap_or(u32::MAX)))
+    }
+}
+
+/// The bounds that every tunnel of a relay lives by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Bytes that one direction may hold before its source has to wait.
+    pub(super) half_bytes_max: usize,
+    pub(super) slow_consumer: Duration,
+    pub(super) close_grace: Duration,
+    /// How long input is discarded after a last message, and how much of it.
+    pub(super) linger: Duration,
+    pub(super) linger_bytes_max: usize,
+}
+
+/// What all tunnels of a relay draw from.
+pub(super) struct Shelf {
+    pub(super) owned: OwnedPool,
+    pub(super) batches: Batches,
+    pub(super) bounds: Bounds,
+    pub(super) metrics: std::sync::Arc<RelayMetrics>,
+    /// Draws the key that masks a Close frame to a backend (RFC 6455 §5.3). Given, so that this module draws nothing.
+    pub(super) mask: Box<dyn FnMut() -> [u8; 4] + Send>,
+    /// Small plaintexts are put together here before they become one TLS record.
+    pub(super) scratch: Vec<u8>,
+}
+
+/// Empty batches for reuse.
+#[derive(Default)]
+pub(super) struct Batches(Vec<Box<Batch>>);
+
+impl Batches {
+    /// More than this many are not worth keeping.
+    const SPARE_MAX: usize = 1024;
+
+    pub(super) fn take(&mut self) -> Box<Batch> {
+        self.0.pop().unwrap_or_default()
+    }
+
+    pub(super) fn give(&mut self, batch: Box<Batch>) {
+        debug_assert!(batch.is_empty());
+        if self.0.len() < Self::SPARE_MAX {
+            self.0.push(batch);
+        }
+    }
+}
+
+/// What a tunnel may touch while it handles one event.
+pub(super) struct Context<'a, M> {
+    pub(super) memory: &'a mut M,
+    pub(super) shelf: &'a mut Shelf,
+    pub(super) now: Tick,
+}
+
+impl<M: Memory> Context<'_, M> {
+    pub(super) fn bytes<'b>(&'b self, piece: &'b Piece) -> &'b [u8] {
+        match piece {
+            Piece::Segment(segment) => self.memory.bytes(segment),
+            Piece::Owned(owned) => owned.as_slice(),
+        }
+    }
+
+    pub(super) fn release(&mut self, piece: Piece) {
+        match piece {
+            Piece::Segment(segment) => self.memory.release(segment),
+            Piece::Owned(owned) => self.shelf.owned.give(owned),
+        }
+    }
+
+    /// Releases all pieces of a batch, and keeps the batch.
+    pub(super) fn discard(&mut self, mut batch: Box<Batch>) {
+        while let Some(piece) = batch.pop() {
+            self.release(piece);
+        }
+        self.shelf.batches.give(batch);
+    }
+
+    /// Copies segments into right-sized memory of our own, so that no large buffer is pinned by little.
+    pub(super) fn spill(&mut self, batch: &mut Batch) {
+        for piece in batch.pieces_mut() {
+            if let Piece::Segment(segment) = piece {
+                let copy = Piece::Owned(self.shelf.owned.copy(self.memory.bytes(segment)));
+                let segment = std::mem::replace(piece, copy);
+                match segment {
+                    Piece::Segment(segment) => self.memory.release(segment),
+                    Piece::Owned(owned) => self.shelf.owned.give(owned),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! The loop of a relay: one turn sleeps in the ring, gathers what completed, lets the tunnels handle it, and carries out
+//! what they want. It is the only one here that knows of slots, the wheel and the ring at once.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+
+use super::handover::{Endpoint, Tunnel as NewTunnel};
+use super::mailbox::Permit;
+use super::shelf::{Batches, Bounds, Context, Shelf, Tick};
+use super::tunnel::{Action, Early, Reset, Start, Tunnel};
+use crate::buffer::OwnedPool;
+use crate::close::{CloseReason, Side};
+use crate::observe::access_log::{AccessLog, Traffic, TunnelEnd, TunnelFacts};
+use crate::observe::metrics::RelayMetrics;
+use crate::timer::Wheel;
+use crate::uring::{Completion, OpKind, Received, Ring, Token, Wait};
+
+/// What a relay is made with, apart from its ring.
+pub(super) struct Setup {
+    pub(super) bounds: Bounds,
+    pub(super) spill_bytes_max: usize,
+    pub(super) metrics: Arc<RelayMetrics>,
+    pub(super) log: AccessLog,
+    pub(super) mask: Box<dyn FnMut() -> [u8; 4] + Send>,
+}
+
+pub(super) struct Relay<R> {
+    ring: R,
+    slots: Slab<Slot>,
+    wheel: Wheel,
+    shelf: Shelf,
+    log: AccessLog,
+    began: Instant,
+    now: Instant,
+    generation: u16,
+    completions: Vec<Completion>,
+    /// Slots that something happened to in this turn, each once.
+    touched: Vec<u32>,
+    /// Sockets that wait for free buffers.
+    starved: Vec<Token>,
+    /// The last tick at which waiting bytes were copied out of the provided buffers.
+    spilled_at: Tick,
+}
+
+struct Slot {
+    tunnel: Tunnel,
+    generation: u16,
+    touched: bool,
+    record: Box<Record>,
+}
+
+/// What the log line at the end needs, and what is given back then.
+struct Record {
+    facts: TunnelFacts,
+    opened: Instant,
+    _permit: Option<Permit>,
+}
+
+/// A tunnel's parts once its sockets belong to the ring.
+pub(super) struct Adopted {
+    pub(super) tunnel: Tunnel,
+    pub(super) client: Early,
+    pub(super) backend: Early,
+    pub(super) facts: TunnelFacts,
+    pub(super) permit: Option<Permit>,
+}
+
+impl<R: Ring> Relay<R> {
+    pub(super) fn new(ring: R, setup: Setup, now: Instant) -> Self {
+        let Setup { bounds, spill_bytes_max, metrics, log, mask } = setup;
+        let owned = OwnedPool::new(spill_bytes_max);
+        let batches = Batches::default();
+        Self {
+            ring,
+            slots: Slab::new(),
+            wheel: Wheel::default(),
+            shelf: Shelf { owned, batches, bounds, metrics, mask, scratch: Vec::new() },
+            log,
+            began: now,
+            now,
+            generation: 0,
+            completions: Vec::new(),
+            touched: Vec::new(),
+            starved: Vec::new(),
+            spilled_at: Tick(0),
+        }
+    }
+
+    /// Submits what is queued and sleeps until something completes or a timer is due; `busy` forbids the sleep.
+    pub(super) fn sleep(&mut self, busy: bool) -> io::Result<()> {
+        let wait = if busy { Wait::No } else { self.wait() };
+        self.ring.turn(wait, &mut self.completions)
+    }
+
+    fn wait(&self) -> Wait {
+        let Some(next) = self.wheel.next_tick() else { return Wait::Forever };
+        let at = self.began + Tick::STEP * u32::try_from(next).unwrap_or(u32::MAX);
+        let left = at.saturating_duration_since(self.now);
+        if left.is_zero() { Wait::No } else { Wait::AtMost(left) }
+    }
+
+    /// Handles everything that has completed and everything that is due at `now`. `true` when the relay was woken.
+    pub(super) fn work(&mut self, now: Instant) -> bool {
+        self.now = now;
+        let woken = self.handle_completions();
+        self.handle_timers();
+        self.feed_starved();
+        self.relieve_pressure();
+        self.drive();
+        self.publish();
+        woken
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    pub(super) fn ring_mut(&mut self) -> &mut R {
+        &mut self.ring
+    }
+
+    #[cfg(test)]
+    pub(super) fn ring(&self) -> &R {
+        &self.ring
+    }
+
+    #[cfg(test)]
+    pub(super) fn began(&self) -> Instant {
+        self.began
+    }
+
+    #[cfg(test)]
+    pub(super) fn held_segments(&self) -> usize {
+        self.slots.iter().map(|(_, slot)| slot.tunnel.held_segments()).sum()
+    }
+
+    #[cfg(test)]
+    pub(super) fn owned_bytes(&self) -> usize {
+        self.shelf.owned.taken_bytes()
+    }
+
+    /// Takes a tunnel over from the edge.
+    pub(super) fn adopt(&mut self, new: NewTunnel) {
+        let NewTunnel { client, backend, extensions, policy, facts, permit } = new;
+        let now = self.tick();
+        let (client, client_early) = self.take_endpoint(client);
+        let (backend, backend_early) = self.take_endpoint(backend);
+        let tunnel = Tunnel::new(client, backend, extensions, policy, now);
+        self.insert(Adopted { tunnel, client: client_early, backend: backend_early, facts, permit: Some(permit) });
+    }
+
+    fn take_endpoint(&mut self, endpoint: Endpoint) -> (Start, Early) {
+        let Endpoint { socket, tls, plaintext, ciphertext, eof } = endpoint;
+        (Start { fd: self.ring.adopt(socket), tls }, Early { plaintext, ciphertext, eof })
+    }
+
+    pub(super) fn insert(&mut self, adopted: Adopted) {
+        let Adopted { tunnel, client, backend, facts, permit } = adopted;
+        self.log.tunnel_open(&facts);
+        self.generation = self.generation.wrapping_add(1);
+        let record = Box::new(Record { facts, opened: self.now, _permit: permit });
+        let key = self.slots.insert(Slot { tunnel, generation: self.generation, touched: false, record });
+        let slot = u32::try_from(key).unwrap_or(u32::MAX);
+        self.shelf.metrics.opened.add(1);
+        self.shelf.metrics.tunnels.add(1);
+        self.with(slot, |tunnel, cx| {
+            tunnel.begin(Side::Backend, backend, cx);
+            tunnel.begin(Side::Client, client, cx);
+        });
+    }
+
+    /// Ends every tunnel politely.
+    pub(super) fn drain(&mut self) {
+        for slot in self.keys() {
+            self.with(slot, |tunnel, cx| tunnel.end_with(CloseReason::Drained, cx));
+        }
+    }
+
+    /// Ends every tunnel at once.
+    pub(super) fn stop(&mut self) {
+        for slot in self.keys() {
+            self.with(slot, |tunnel, cx| tunnel.end_now(cx));
+        }
+    }
+
+    fn keys(&self) -> Vec<u32> {
+        self.slots.iter().filter_map(|(key, _)| u32::try_from(key).ok()).collect()
+    }
+
+    fn tick(&self) -> Tick {
+        let steps = self.now.saturating_duration_since(self.began).as_millis() / Tick::STEP.as_millis();
+        Tick(u32::try_from(steps).unwrap_or(u32::MAX))
+    }
+
+    /// Lets a tunnel handle something, and notes that its wishes have to be asked for.
+    fn with<T>(
+        &mut self,
+        slot: u32,
+        handle: impl FnOnce(&mut Tunnel, &mut Context<'_, R>) -> T,
+    ) -> Option<T> {
+        let now = self.tick();
+        let entry = self.slots.get_mut(slot as usize)?;
+        if !std::mem::replace(&mut entry.touched, true) {
+            self.touched.push(slot);
+        }
+        let mut cx = Context { memory: &mut self.ring, shelf: &mut self.shelf, now };
+        Some(handle(&mut entry.tunnel, &mut cx))
+    }
+
+    fn check(&self, token: Token) {
+        let generation = self.slots.get(token.slot as usize).map(|slot| slot.generation);
+        assert_eq!(generation, Some(token.generation), "a completion for a slot that was freed before it was at rest");
+    }
+
+    // ---- One turn, step by step ----
+
+    fn handle_completions(&mut self) -> bool {
+        let mut completions = std::mem::take(&mut self.completions);
+        self.shelf.metrics.completions.add(completions.len() as u64);
+        let mut woken = false;
+        for completion in completions.drain(..) {
+            woken |= self.handle(completion);
+        }
+        self.completions = completions;
+        woken
+    }
+
+    fn handle(&mut self, completion: Completion) -> bool {
+        match completion {
+            Completion::Received { token, what, armed } => self.received(token, what, armed),
+            Completion::Sent { token, result, batch } => {
+                self.check(token);
+                self.with(token.slot, |tunnel, cx| tunnel.handle_sent(token.side, result, batch, cx));
+            }
+            Completion::Cancelled { token } => {
+                self.check(token);
+                self.with(token.slot, |tunnel, _| tunnel.handle_cancelled(token.side));
+            }
+            Completion::Wake => return true,
+        }
+        false
+    }
+
+    fn received(&mut self, token: Token, what: Received, armed: bool) {
+        self.check(token);
+        if matches!(what, Received::NoBuffers) {
+            self.shelf.metrics.no_buffers.add(1);
+        }
+        let starved = self.with(token.slot, |tunnel, cx| {
+            let side = token.side;
+            if !armed {
+                tunnel.handle_receive_over(side);
+            }
+            let was_starved = tunnel.is_starved(side);
+            match what {
+                Received::Bytes(segment) => tunnel.handle_segment(side, segment, cx),
+                Received::Eof => tunnel.handle_eof(side, cx),
+                Received::NoBuffers => tunnel.handle_no_buffers(side),
+                Received::Cancelled => {}
+                Received::Failed(errno) => tunnel.handle_failure(side, errno, cx),
+            }
+            !was_starved && tunnel.is_starved(side)
+        });
+        if starved == Some(true) {
+            self.starved.push(token);
+        }
+    }
+
+    fn handle_timers(&mut self) {
+        let now = self.tick();
+        let mut due = Vec::new();
+        self.wheel.advance(u64::from(now.0), &mut |slot| due.push(slot));
+        self.shelf.metrics.timers.add(due.len() as u64);
+        for slot in due {
+            self.with(slot, Tunnel::handle_time);
+        }
+    }
+
+    fn feed_starved(&mut self) {
+        if self.starved.is_empty() || self.ring.account().is_low() || !self.shelf.owned.has_room() {
+            return;
+        }
+        for token in std::mem::take(&mut self.starved) {
+            let lives = |slot: &Slot| slot.generation == token.generation;
+            if self.slots.get(token.slot as usize).is_some_and(lives) {
+                self.with(token.slot, |tunnel, _| tunnel.feed(token.side));
+            }
+        }
+    }
+
+    /// Copies what waits for slow sockets, once a tick at most, so that they do not pin the buffers that all share.
+    fn relieve_pressure(&mut self) {
+        let now = self.tick();
+        if !self.ring.account().is_low() || self.spilled_at == now {
+            return;
+        }
+        self.spilled_at = now;
+        for slot in self.keys() {
+            for side in [Side::Client, Side::Backend] {
+                let now = self.tick();
+                let Some(entry) = self.slots.get_mut(slot as usize) else { continue };
+                let mut cx = Context { memory: &mut self.ring, shelf: &mut self.shelf, now };
+                if entry.tunnel.spill(side, &mut cx) {
+                    let token = Token { slot, generation: entry.generation, op: OpKind::Send, side };
+                    self.ring.cancel(token);
+                }
+            }
+        }
+    }
+
+    /// Carries out what the touched tunnels want. Completions were all handled before, so that what came together goes out
+    /// together.
+    pub(super) fn drive(&mut self) {
+        let now = self.tick();
+        for slot in std::mem::take(&mut self.touched) {
+            let Some(entry) = self.slots.get_mut(slot as usize) else { continue };
+            entry.touched = false;
+            let token = |op, side| Token { slot, generation: entry.generation, op, side };
+            loop {
+                let mut cx = Context { memory: &mut self.ring, shelf: &mut self.shelf, now };
+                match entry.tunnel.poll(&mut cx) {
+                    None => break,
+                    Some(Action::Receive(side, fd)) => self.ring.receive(token(OpKind::Receive, side), fd),
+                    Some(Action::CancelReceive(side)) => self.ring.cancel(token(OpKind::Receive, side)),
+                    Some(Action::Send(side, fd, batch)) => self.ring.send(token(OpKind::Send, side), fd, batch),
+                    Some(Action::CancelSend(side)) => self.ring.cancel(token(OpKind::Send, side)),
+                    Some(Action::Shutdown(fd)) => self.ring.shutdown(fd),
+                    Some(Action::Close(fd, reset)) => self.ring.close(fd, reset == Reset::Yes),
+                    Some(Action::Wake(tick)) => self.wheel.schedule(slot, u64::from(tick.0)),
+                    Some(Action::Free) => {
+                        self.wheel.cancel(slot);
+                        self.free(slot);
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    fn free(&mut self, slot: u32) {
+        let Some(Slot { tunnel, record, .. }) = self.slots.try_remove(slot as usize) else { return };
+        let end = TunnelEnd {
+            reason: tunnel.reason(),
+            duration: self.now.saturating_duration_since(record.opened),
+            from_client: traffic(&tunnel, Side::Client),
+            from_backend: traffic(&tunnel, Side::Backend),
+            closed_by: tunnel.first_close(),
+        };
+        self.shelf.metrics.closed.count(end.reason);
+        self.shelf.metrics.tunnels.sub(1);
+        self.log.tunnel_close(&record.facts, &end);
+    }
+
+    fn publish(&self) {
+        let metrics = &self.shelf.metrics;
+        metrics.turns.add(1);
+        metrics.buffers_free.set(self.ring.account().free() as u64);
+        metrics.spill_bytes.set(self.shelf.owned.taken_bytes() as u64);
+        metrics.cq_overflows.set(self.ring.overflows());
+    }
+}
+
+fn traffic(tunnel: &Tunnel, source: Side) -> Traffic {
+    let half = tunnel.half(source);
+    Traffic { bytes: half.bytes, messages: half.messages, close_code: half.close.flatten() }
+}
+
+/// How long a relay lingers after a last message, and how much it reads meanwhile (RFC 9112 §9.6 has the reason).
+pub(super) const LINGER: Duration = Duration::from_secs(1);
+pub(super) const LINGER_BYTES_MAX: usize = 64 << 10;

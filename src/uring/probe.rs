@@ -1,0 +1,55 @@
+//! What this kernel offers, and what to do where it offers too little.
+
+use std::fmt;
+use std::io;
+
+use super::kernel::{KernelRing, Size};
+
+/// What was found on this machine.
+#[derive(Debug)]
+pub struct Features {
+    /// As `uname -r` says it.
+    pub kernel: String,
+    /// Buffers are filled bit by bit (`IOU_PBUF_RING_INC`, Linux 6.12).
+    pub incremental_buffers: bool,
+}
+
+/// Why no ring can be had.
+#[derive(Debug)]
+pub struct Unavailable {
+    kernel: String,
+    error: io::Error,
+}
+
+/// Builds a ring as a relay would, and takes it down again.
+pub fn probe() -> Result<Features, Unavailable> {
+    let kernel = crate::sys::kernel_release();
+    let unavailable = |error| Unavailable { kernel: kernel.clone(), error };
+    let wake = crate::sys::eventfd().map_err(unavailable)?;
+    let ring = KernelRing::new(Size { sockets_max: 1, buffer_bytes: 256 << 10 }, wake).map_err(unavailable)?;
+    Ok(Features { incremental_buffers: ring.is_incremental(), kernel: kernel.clone() })
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kernel, error } = self;
+        write!(f, "io_uring cannot be used (kernel {kernel}): {error}. ")?;
+        match error.raw_os_error() {
+            Some(libc::ENOSYS) => f.write_str(
+                "The kernel has no io_uring, or a container's seccomp profile hides it: use Linux 6.1 or later, and allow \
+                 io_uring_setup, io_uring_enter and io_uring_register in the seccomp profile",
+            ),
+            Some(libc::EPERM | libc::EACCES) => f.write_str(
+                "It is forbidden: set `sysctl kernel.io_uring_disabled=0` (or add this user to kernel.io_uring_group), and \
+                 allow io_uring_setup, io_uring_enter and io_uring_register in the container's seccomp profile",
+            ),
+            Some(libc::EINVAL) => f.write_str("The kernel is too old: Linux 6.1 or later is needed"),
+            Some(libc::ENOMEM) => {
+                f.write_str("Locked memory is used up: raise the limit (`ulimit -l`, systemd LimitMEMLOCK=infinity)")
+            }
+            _ => f.write_str("Linux 6.1 or later with io_uring enabled is needed"),
+        }
+    }
+}
+
+impl std::error::Error for Unavailable {}

@@ -1,12 +1,14 @@
 //! ringgate: a WebSocket edge proxy on io_uring whose configuration is the API definitions of a cloud gateway.
 //!
-//! The modules in reading order: what the program is told (`config`, `definition`), what it makes of that (`catalog`),
+//! The modules in reading order: what the program is told (`config`, `definition`, both texts read through
+//! `document`), what it makes of that (`catalog`),
 //! the protocols it speaks (`proto`, `tls`), a connection's life before its 101 (`edge`) and after it (`relay`), what
 //! those rest on (`uring`, `buffer`, `timer`, `sys`), and what stands beside them (`control`, `observe`).
 
 pub mod cli;
 
 pub mod config;
+pub mod document;
 pub mod definition;
 
 pub mod catalog;

@@ -1,6 +1,14 @@
 //! What runs: groups, APIs, environments and backends as one immutable `Catalog`, built from the configuration and the
 //! definitions, and asked by the edge. It knows no bytes, buffers or sockets.
 #![forbid(unsafe_code)]
+#![warn(clippy::indexing_slicing, clippy::expect_used)]
+
+mod build;
+mod hosts;
+mod load;
+mod member;
+mod path;
+mod table;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,6 +16,54 @@ use std::time::Duration;
 
 use crate::config::Scheme;
 use crate::relay::policy::TunnelPolicy;
+
+pub use crate::definition::{Method, Schemes};
+pub use build::Forward;
+pub use load::{Loaded, Report, check, load};
+pub use path::normalize;
+
+use hosts::Hosts;
+use table::Group;
+
+/// Everything that is served. Immutable: a reload builds a new one.
+#[derive(Debug)]
+pub struct Catalog {
+    hosts: Hosts,
+    groups: Vec<Group>,
+    /// By group, environment, path and method.
+    apis: Vec<Arc<Api>>,
+}
+
+impl Catalog {
+    /// The API that a request is for (spec 2.1 to 2.5). Allocates only for a path with `%` or dot segments.
+    pub fn route(&self, query: &Query<'_>) -> Result<&Arc<Api>, RouteError> {
+        let path = normalize(query.path)?;
+        let group = self
+            .hosts
+            .group(query.host, query.inbound)?
+            .and_then(|index| self.groups.get(index))
+            .ok_or(RouteError::NoRoute)?;
+        let paths = group
+            .paths(query.stage.unwrap_or(RELEASE))
+            .ok_or(RouteError::NoRoute)?;
+        let api = paths.api(&path, query.method)?;
+        match api.schemes.refusal(query.scheme) {
+            None => Ok(api),
+            Some(https_only) => Err(RouteError::WrongScheme { https_only }),
+        }
+    }
+
+    /// Every API by group, environment, path and method: for the start-up message, metrics and listings.
+    pub fn apis(&self) -> impl ExactSizeIterator<Item = &Arc<Api>> {
+        self.apis.iter()
+    }
+}
+
+/// The environment of a request without `X-Stage` (spec 2.2).
+pub const RELEASE: &str = "RELEASE";
+
+/// The group that answers on addresses (spec 2.1).
+pub const DEFAULT_GROUP: &str = "DEFAULT";
 
 /// What the edge knows of a request when it asks for the API.
 #[derive(Clone, Copy, Debug)]
@@ -39,12 +95,30 @@ pub enum RouteError {
 /// One published API in one environment.
 #[derive(Debug)]
 pub struct Api {
+    pub method: Method,
+    /// As defined; empty where every path is forwarded.
+    pub path: String,
+    pub schemes: Schemes,
     pub policy: Arc<TunnelPolicy>,
     pub backend: Backend,
     /// The API's backend timeout (spec 1.4): for connecting and again for the answer's head.
     pub timeout: Duration,
     /// Retries after a failure before the first byte of an answer (spec 2.7).
     pub retries: u32,
+}
+
+impl Api {
+    /// Appends the request target for the backend: its own path and the client's query.
+    pub fn target(&self, path: &str, query: Option<&str>, out: &mut Vec<u8>) {
+        out.extend_from_slice(match &self.backend.path {
+            BackendPath::Same => path.as_bytes(),
+            BackendPath::Fixed(fixed) => fixed.as_bytes(),
+        });
+        if let Some(query) = query {
+            out.push(b'?');
+            out.extend_from_slice(query.as_bytes());
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -72,3 +146,6 @@ pub enum BackendPath {
     /// This path, with the client's query.
     Fixed(String),
 }
+
+#[cfg(test)]
+mod tests;

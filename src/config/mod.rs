@@ -1,11 +1,29 @@
-//! What the operator of the box decides: `ringgate.toml` as text (`raw`) and as the checked `Config`.
+//! What the operator of the box decides: `ringgate.toml` as text and as the checked `Config`.
+//!
+//! `text` reads the file without opening any other, so that tests pass strings; `files` opens what it names; `defaults`
+//! is the one place of the defaults and their reasons.
 #![forbid(unsafe_code)]
 
+pub mod certificates;
+pub mod defaults;
+mod files;
+mod glob;
+mod memory;
+mod text;
+mod x509;
+
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::document::{Complaint, Place};
 use crate::proto::head::HeadLimits;
+use crate::relay::policy::{FrameMode, IdleEnd};
+
+pub use files::{Loaded, Source};
+pub(crate) use files::Opened;
+pub use memory::MemoryBounds;
 
 /// The protocol a client came by, or a backend is spoken to with: `Http` is `ws`, `Https` is `wss` (spec 1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,6 +45,45 @@ pub struct Config {
     pub drain: Drain,
     pub admin: Admin,
     pub log: Log,
+    pub tunnel: Tunnel,
+    pub environments: Vec<Environment>,
+    pub definitions: Definitions,
+    /// What the operator decides for single APIs.
+    pub apis: Vec<ApiRules>,
+}
+
+impl Config {
+    /// Reads the text of a configuration file and checks all of it. Opens nothing: certificates stay empty and no
+    /// definition is looked for; `file` is the name that complaints give.
+    pub fn from_text(file: &str, text: &str) -> Result<Self, Vec<Complaint>> {
+        let draft = text::read(file, text);
+        if draft.complaints.iter().any(Complaint::is_error) {
+            return Err(draft.complaints);
+        }
+        Ok(draft.config)
+    }
+
+    /// Reads the file at `path` with the certificates and the definition files that it names.
+    pub fn load(path: &Path) -> Result<Loaded, Vec<Complaint>> {
+        files::open(path).into_result()
+    }
+
+    /// Reads as much as can be read, mistakes or not, so that further checks can add their complaints to its own.
+    pub(crate) fn open(path: &Path) -> Opened {
+        files::open(path)
+    }
+
+    /// Every default and nothing to serve yet: no listeners, no certificates.
+    pub fn base() -> Self {
+        defaults::config()
+    }
+
+    /// The rules for one API, if the operator gave any.
+    pub fn api_rules(&self, group: &str, api: &str) -> Option<&ApiRules> {
+        self.apis
+            .iter()
+            .find(|rules| rules.group == group && rules.api == api)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -77,6 +134,92 @@ pub struct Routing {
     pub inbound_addresses: Vec<IpAddr>,
     /// Any IP literal as host reaches DEFAULT (spec U9, lenient).
     pub any_address: bool,
+    /// Names that lead to groups (spec 2.1).
+    pub domains: Vec<Domain>,
+}
+
+/// A name bound to a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Domain {
+    /// Lower case, no trailing dot; `*.example.com` covers one or more labels (spec U10).
+    pub name: String,
+    pub group: String,
+    pub place: Place,
+}
+
+/// An environment that APIs are published in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Environment {
+    pub name: String,
+    /// Group, then variable, then value (spec 2.3).
+    pub variables: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+/// What becomes of definition files.
+#[derive(Clone, Debug)]
+pub struct Definitions {
+    pub on_unsupported: OnUnsupported,
+    /// Longest backend timeout that an API may ask for: the cloud's `backend_timeout` feature.
+    pub backend_timeout_max: Duration,
+}
+
+/// What an API means that this version cannot serve as it is defined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnUnsupported {
+    /// Nothing is loaded.
+    Reject,
+    /// The API is left out with a warning, everything else is loaded.
+    Skip,
+}
+
+/// How tunnels are treated where their API says nothing else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tunnel {
+    pub frames: FrameMode,
+    pub idle_end: IdleEnd,
+    /// Most wire bytes of one message, 0 for no limit.
+    pub message_bytes_max: u64,
+}
+
+/// What the operator decides for one API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiRules {
+    pub api: String,
+    pub group: String,
+    /// Protections in its definition that this version cannot enforce, and without which it is served all the same.
+    pub insecure_ignore: Vec<Protection>,
+    pub tunnel: Tunnel,
+    pub place: Place,
+}
+
+/// A rule of a definition that protects its API or backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protection {
+    /// APP, IAM or a custom authorizer.
+    Authentication,
+    AccessControl,
+    RateLimit,
+    Plugins,
+    /// The client certificate that the backend is to be shown.
+    ClientCertificate,
+}
+
+impl Protection {
+    /// Each with the word that `insecure_ignore` has for it.
+    pub(crate) const WORDS: [(&'static str, Self); 5] = [
+        ("auth", Self::Authentication),
+        ("acl", Self::AccessControl),
+        ("ratelimit", Self::RateLimit),
+        ("plugins", Self::Plugins),
+        ("client_certificate", Self::ClientCertificate),
+    ];
+
+    pub fn word(self) -> &'static str {
+        Self::WORDS
+            .iter()
+            .find(|(_, protection)| *protection == self)
+            .map_or("", |(word, _)| word)
+    }
 }
 
 #[derive(Clone, Debug, Default)]

@@ -1,0 +1,336 @@
+//! Building a catalog: variables filled in, duplicates refused, hosts bound to groups.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::hosts::{Hosts, Known};
+use super::path::encode;
+use super::table::{Group, Paths};
+use super::{Api, Backend, BackendPath, Catalog, DEFAULT_GROUP, Member, RELEASE, normalize};
+use crate::config::{Config, Routing};
+use crate::definition::{ApiDefinition, Definition, MatchMode, Method, Piece, Placed, Schemes, references};
+use crate::document::{Complaint, Place};
+use crate::relay::policy::TunnelPolicy;
+
+/// One route for everything, without a definition: `ringgate proxy`.
+#[derive(Clone, Debug)]
+pub struct Forward {
+    /// Used in turn; at least one.
+    pub members: Vec<Member>,
+    /// The only path that is served; `None` forwards every path.
+    pub path: Option<String>,
+    pub backend_path: BackendPath,
+    pub schemes: Schemes,
+    pub policy: TunnelPolicy,
+    pub timeout: Duration,
+    pub retries: u32,
+}
+
+impl Catalog {
+    /// Everything that the definitions publish, or every reason why not.
+    pub fn build(config: &Config, definitions: &[Definition]) -> Result<Self, Vec<Complaint>> {
+        let mut build = Build::new(config);
+        for definition in definitions {
+            for environment in &definition.environments {
+                build.publish(definition, environment);
+            }
+        }
+        build.finish(definitions)
+    }
+
+    /// One API on every host, in every environment and with every method. The error says what is wrong with the path.
+    pub fn forward_all(forward: Forward) -> Result<Self, String> {
+        let path = forward.path.unwrap_or_default();
+        let api = Arc::new(Api {
+            method: Method::Any,
+            path: path.clone(),
+            schemes: forward.schemes,
+            policy: Arc::new(forward.policy),
+            backend: Backend {
+                members: forward.members,
+                path: forward.backend_path,
+            },
+            timeout: forward.timeout,
+            retries: forward.retries,
+        });
+        let paths = if path.is_empty() {
+            Paths::every_path(Arc::clone(&api))
+        } else {
+            let mut paths = Paths::default();
+            paths.insert(matched_form(&path)?, Arc::clone(&api));
+            paths
+        };
+        let group = Group {
+            elsewhere: Some(paths),
+            ..Group::default()
+        };
+        Ok(Self {
+            hosts: Hosts::Any(0),
+            groups: vec![group],
+            apis: vec![api],
+        })
+    }
+}
+
+/// The form in which a defined path is compared with requests: percent-escapes decoded as theirs are. A `%` that begins
+/// no escape stands for itself, as spec 1.2 allows it in a path.
+fn matched_form(path: &str) -> Result<Vec<u8>, String> {
+    let form = normalize(&encode(path)).map_err(|_| {
+        "no request can have it: it does not begin with `/`, climbs above the root or has control characters".to_owned()
+    })?;
+    Ok(form.into_owned())
+}
+
+/// A catalog in the making. What must be unique is unique in one group and environment: an environment may have another
+/// version of the same API, as published versions in the cloud do.
+struct Build<'a> {
+    config: &'a Config,
+    groups: Vec<(String, Group)>,
+    names: HashMap<(usize, String, String), Place>,
+    routes: HashMap<(usize, String, Method, Vec<u8>, MatchMode), Place>,
+    apis: Vec<Arc<Api>>,
+    complaints: Vec<Complaint>,
+}
+
+impl<'a> Build<'a> {
+    fn new(config: &'a Config) -> Self {
+        Self {
+            config,
+            groups: Vec::new(),
+            names: HashMap::new(),
+            routes: HashMap::new(),
+            apis: Vec::new(),
+            complaints: Vec::new(),
+        }
+    }
+
+    fn publish(&mut self, definition: &Definition, environment: &str) {
+        let group = self.group(&definition.group);
+        for api in &definition.apis {
+            let path = match matched_form(&api.path) {
+                Ok(path) => path,
+                Err(problem) => {
+                    self.complaints.push(api.place.error(
+                        format!("the path `{}` cannot be matched: {problem}", api.path),
+                        "correct the path",
+                    ));
+                    continue;
+                }
+            };
+            if !self.is_new(group, environment, api, &path) {
+                continue;
+            }
+            let Some(built) = self.api(&definition.group, environment, api) else {
+                continue;
+            };
+            let built = Arc::new(built);
+            self.apis.push(Arc::clone(&built));
+            if let Some((_, group)) = self.groups.get_mut(group) {
+                group
+                    .environments
+                    .entry(environment.into())
+                    .or_default()
+                    .insert(path, built);
+            }
+        }
+    }
+
+    fn group(&mut self, name: &str) -> usize {
+        let found = self.groups.iter().position(|(known, _)| known == name);
+        found.unwrap_or_else(|| {
+            self.groups.push((name.to_owned(), Group::default()));
+            self.groups.len() - 1
+        })
+    }
+
+    /// Spec 3.5: names are unique in a group, and so are method, path and match mode together.
+    fn is_new(&mut self, group: usize, environment: &str, api: &ApiDefinition, path: &[u8]) -> bool {
+        let name = (group, environment.to_owned(), api.name.clone());
+        let route = (group, environment.to_owned(), api.method, path.to_vec(), api.match_mode);
+        let same_route = self.routes.get(&route).cloned();
+        let same_name = self.names.get(&name).cloned();
+        if let Some(first) = &same_route {
+            self.complaints.push(
+                api.place
+                    .error(
+                        format!("{} {} exists already: {first}", api.method.label(), api.path),
+                        "give one of them another path or method, or publish it in another environment",
+                    )
+                    .with_code("APIG.3301"),
+            );
+        }
+        if let Some(first) = &same_name {
+            self.complaints.push(
+                api.place
+                    .error(
+                        format!("the API name `{}` exists already: {first}", api.name),
+                        "give one of them another operationId",
+                    )
+                    .with_code("APIG.3202"),
+            );
+        }
+        self.routes.entry(route).or_insert_with(|| api.place.clone());
+        self.names.entry(name).or_insert_with(|| api.place.clone());
+        same_route.is_none() && same_name.is_none()
+    }
+
+    fn api(&mut self, group: &str, environment: &str, api: &ApiDefinition) -> Option<Api> {
+        let address = self.filled(group, environment, &api.backend.address);
+        let path = self.filled(group, environment, &api.backend.path);
+        let member = self.member(api, &address?)?;
+        let path = self.backend_path(api, &path?)?;
+        let tunnel = self
+            .config
+            .api_rules(group, &api.name)
+            .map_or(self.config.tunnel, |rules| rules.tunnel);
+        Some(Api {
+            method: api.method,
+            path: api.path.clone(),
+            schemes: api.schemes,
+            policy: Arc::new(TunnelPolicy {
+                api: api.name.clone(),
+                group: group.to_owned(),
+                environment: environment.to_owned(),
+                idle_timeout: api.backend.timeout,
+                idle_end: tunnel.idle_end,
+                frames: tunnel.frames,
+                message_bytes_max: tunnel.message_bytes_max,
+            }),
+            backend: Backend {
+                members: vec![member],
+                path: BackendPath::Fixed(path),
+            },
+            timeout: api.backend.timeout,
+            retries: retries(api.method, api.backend.retry_count),
+        })
+    }
+
+    /// The text with the variables of group and environment in place (spec 2.3).
+    fn filled(&mut self, group: &str, environment: &str, placed: &Placed) -> Option<String> {
+        let config = self.config;
+        let variables = config
+            .environments
+            .iter()
+            .find(|known| known.name == environment)
+            .and_then(|known| known.variables.get(group));
+        let mut text = String::new();
+        let mut complete = true;
+        for piece in references(&placed.text)? {
+            match piece {
+                Piece::Text(piece) => text.push_str(piece),
+                Piece::Variable(name) => match variables.and_then(|known| known.get(name)) {
+                    Some(value) => text.push_str(value),
+                    None => {
+                        complete = false;
+                        self.complaints.push(placed.place.error(
+                            format!("the variable `#{name}#` has no value in {environment} for group {group}"),
+                            format!(
+                                "set `{name}` under [environments.variables.{group}] of the environment {environment}"
+                            ),
+                        ));
+                    }
+                },
+            }
+        }
+        complete.then_some(text)
+    }
+
+    fn member(&mut self, api: &ApiDefinition, address: &str) -> Option<Member> {
+        let member = Member::from_address(api.backend.scheme, address);
+        if member.is_none() {
+            self.complaints.push(
+                api.backend
+                    .address
+                    .place
+                    .error(
+                        format!("\"{address}\" is not a backend address"),
+                        "write host or host:port (1 to 65535), IPv6 addresses in brackets, at most 255 characters",
+                    )
+                    .with_code("APIG.2024"),
+            );
+        }
+        member
+    }
+
+    fn backend_path(&mut self, api: &ApiDefinition, path: &str) -> Option<String> {
+        if path.starts_with('/') && !path.contains(['?', '#']) && !path.contains(|c: char| c.is_control()) {
+            return Some(encode(path));
+        }
+        self.complaints.push(
+            api.backend
+                .path
+                .place
+                .error(
+                    format!("\"{path}\" is not a backend path"),
+                    "write a path that begins with `/`, without query or fragment",
+                )
+                .with_code("APIG.2012"),
+        );
+        None
+    }
+
+    fn finish(mut self, definitions: &[Definition]) -> Result<Catalog, Vec<Complaint>> {
+        self.check_rules(definitions);
+        if !self.complaints.is_empty() {
+            return Err(self.complaints);
+        }
+        let hosts = Hosts::Known(self.known_hosts(&self.config.routing));
+        self.apis.sort_by(|a, b| order(a).cmp(&order(b)));
+        Ok(Catalog {
+            hosts,
+            groups: self.groups.into_iter().map(|(_, group)| group).collect(),
+            apis: self.apis,
+        })
+    }
+
+    /// Rules for an API that nobody defines are a slip that would leave another API without them.
+    fn check_rules(&mut self, definitions: &[Definition]) {
+        for rules in &self.config.apis {
+            let defined = definitions.iter().any(|definition| {
+                definition.group == rules.group
+                    && (definition.left_out.contains(&rules.api)
+                        || definition.apis.iter().any(|api| api.name == rules.api))
+            });
+            if !defined {
+                self.complaints.push(rules.place.error(
+                    format!("no definition has an API `{}` in group {}", rules.api, rules.group),
+                    "correct `name` or `group`, or remove this table",
+                ));
+            }
+        }
+    }
+
+    fn known_hosts(&self, routing: &Routing) -> Known {
+        let index = |name: &str| self.groups.iter().position(|(known, _)| known == name);
+        let mut known = Known {
+            default: index(DEFAULT_GROUP),
+            inbound: routing.inbound_addresses.iter().map(IpAddr::to_canonical).collect(),
+            any_address: routing.any_address,
+            ..Known::default()
+        };
+        for domain in &routing.domains {
+            // A group without APIs answers as one that is not there: 404.
+            let Some(group) = index(&domain.group) else {
+                continue;
+            };
+            match domain.name.strip_prefix("*.") {
+                Some(parent) => known.wildcard.insert(parent.into(), group),
+                None => known.exact.insert(domain.name.as_str().into(), group),
+            };
+        }
+        known
+    }
+}
+
+fn order(api: &Api) -> (&str, bool, &str, &str, Method) {
+    let policy = &api.policy;
+    // RELEASE first: it is what callers without `X-Stage` get.
+    (&policy.group, policy.environment != RELEASE, &policy.environment, &api.path, api.method)
+}
+
+/// Spec 2.7: -1 retries idempotent methods once, and an API for any method is asked with GET where it is a WebSocket.
+fn retries(method: Method, count: i8) -> u32 {
+    u32::try_from(count).unwrap_or_else(|_| u32::from(method.is_idempotent()))
+}

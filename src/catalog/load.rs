@@ -1,0 +1,117 @@
+//! From the path of a configuration to a catalog, and every complaint on the way: what starting, checking and reloading
+//! have in common.
+
+use std::fmt;
+use std::path::Path;
+
+use super::Catalog;
+use crate::config::{Config, Opened};
+use crate::definition::{self, Definition};
+use crate::document::{Complaint, Severity, plural};
+
+/// A configuration that can be run.
+#[derive(Debug)]
+pub struct Loaded {
+    pub config: Config,
+    pub catalog: Catalog,
+    pub warnings: Vec<Complaint>,
+}
+
+/// Reads and checks everything that the configuration at `path` leads to.
+pub fn load(path: &Path) -> Result<Loaded, Report> {
+    let (config, catalog, mut complaints) = gather(path);
+    Complaint::sort(&mut complaints);
+    match catalog {
+        Some(catalog) if !complaints.iter().any(Complaint::is_error) => Ok(Loaded {
+            config,
+            catalog,
+            warnings: complaints,
+        }),
+        _ => Err(Report { apis: None, complaints }),
+    }
+}
+
+/// What `ringgate check` says about the configuration at `path`.
+pub fn check(path: &Path) -> Report {
+    match load(path) {
+        Ok(loaded) => Report {
+            apis: Some(loaded.catalog.apis().len()),
+            complaints: loaded.warnings,
+        },
+        Err(report) => report,
+    }
+}
+
+/// Goes on after mistakes, so that those in the configuration do not hide those in the definitions.
+fn gather(path: &Path) -> (Config, Option<Catalog>, Vec<Complaint>) {
+    let Opened {
+        config,
+        sources,
+        mut complaints,
+    } = Config::open(path);
+    let mut definitions: Vec<Definition> = Vec::new();
+    let mut complete = true;
+    for source in &sources {
+        let (definition, found) = definition::parse(&source.file, &source.text, &source.environments, &config);
+        complete &= definition.is_some();
+        definitions.extend(definition);
+        complaints.extend(found);
+    }
+    complaints.extend(groups_without_apis(&config, &definitions));
+    let catalog = match Catalog::build(&config, &definitions) {
+        Ok(catalog) => Some(catalog),
+        Err(found) => {
+            // Rules for APIs in a file that could not be read are no mistake of their own.
+            let rules_unknown = |c: &Complaint| !complete && config.apis.iter().any(|rules| rules.place.line == c.line && rules.place.file == c.file);
+            complaints.extend(found.into_iter().filter(|c| !rules_unknown(c)));
+            None
+        }
+    };
+    (config, catalog, complaints)
+}
+
+/// A domain, or a variable, of a group that no definition has is probably misspelt.
+fn groups_without_apis(config: &Config, definitions: &[Definition]) -> Vec<Complaint> {
+    let defined = |group: &str| definitions.iter().any(|definition| definition.group == group);
+    config
+        .routing
+        .domains
+        .iter()
+        .filter(|domain| !defined(&domain.group))
+        .map(|domain| {
+            domain.place.warning(
+                format!("`{}` leads to group {}, which has no definition", domain.name, domain.group),
+                "correct `group`, or add a definition with that `info.title`",
+            )
+        })
+        .collect()
+}
+
+/// Every complaint about a configuration, by file and line.
+#[derive(Debug)]
+pub struct Report {
+    /// How many APIs would be served; `None` when nothing would be, because of errors.
+    apis: Option<usize>,
+    pub complaints: Vec<Complaint>,
+}
+
+impl Report {
+    /// Whether the configuration can be used.
+    pub fn is_ok(&self) -> bool {
+        self.apis.is_some()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for complaint in &self.complaints {
+            writeln!(f, "{complaint}")?;
+        }
+        let count = |severity| self.complaints.iter().filter(|c| c.severity == severity).count();
+        let warnings = plural(count(Severity::Warning), "warning");
+        match self.apis {
+            Some(apis) => write!(f, "ok: {}, {warnings}", plural(apis, "API")),
+            None => write!(f, "{}, {warnings}", plural(count(Severity::Error), "error")),
+        }
+    }
+}

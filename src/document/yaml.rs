@@ -1,0 +1,144 @@
+//! YAML and JSON into nodes.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::{Location, Options, Spanned};
+
+use super::complaint::{Complaint, Place};
+use super::node::{At, Entry, Node, Value};
+
+pub(super) fn parse(file: &str, text: &str) -> Result<Node, Complaint> {
+    serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options())
+        .map(node)
+        .map_err(|error| syntax_error(file, &error))
+}
+
+/// Room for a file of 10,000 APIs, and none for aliases that expand into more than a person could have meant.
+fn options() -> Options {
+    serde_saphyr::options! {
+        strict_booleans: true,
+        budget: serde_saphyr::budget! {
+            max_events: 20_000_000,
+            max_nodes: 10_000_000,
+            max_documents: 1,
+        },
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: 100_000,
+        },
+    }
+}
+
+fn syntax_error(file: &str, error: &serde_saphyr::Error) -> Complaint {
+    let at = error.location().map_or(At::default(), at);
+    let text = error.without_snippet().to_string();
+    // The place is said in front already, and only the first line is about the mistake.
+    let problem = text.lines().next().unwrap_or_default();
+    let problem = problem.split(" at line ").next().unwrap_or(problem);
+    Place {
+        file: file.into(),
+        line: at.line,
+        column: at.column,
+        key: String::new(),
+    }
+    .error(problem, "correct the YAML or JSON")
+    .with_code("APIG.3600")
+}
+
+fn at(location: Location) -> At {
+    At {
+        line: u32::try_from(location.line()).unwrap_or(u32::MAX),
+        column: u32::try_from(location.column()).unwrap_or(u32::MAX),
+    }
+}
+
+fn node(raw: Spanned<Raw>) -> Node {
+    Node {
+        at: at(raw.referenced),
+        value: raw.value.0,
+    }
+}
+
+/// A value whose children already are nodes.
+struct Raw(Value);
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyValue).map(Self)
+    }
+}
+
+struct AnyValue;
+
+impl<'de> Visitor<'de> for AnyValue {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a YAML or JSON value")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Integer(value))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
+        Ok(i64::try_from(value).map_or_else(|_| Value::Text(value.to_string()), Value::Integer))
+    }
+
+    fn visit_i128<E: Error>(self, value: i128) -> Result<Value, E> {
+        Ok(i64::try_from(value).map_or_else(|_| Value::Text(value.to_string()), Value::Integer))
+    }
+
+    fn visit_u128<E: Error>(self, value: u128) -> Result<Value, E> {
+        Ok(Value::Text(value.to_string()))
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        Ok(Value::Float(value))
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::Text(value.to_owned()))
+    }
+
+    fn visit_string<E: Error>(self, value: String) -> Result<Value, E> {
+        Ok(Value::Text(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element::<Spanned<Raw>>()? {
+            list.push(node(item));
+        }
+        Ok(Value::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(key) = map.next_key::<Spanned<String>>()? {
+            entries.push(Entry {
+                key_at: at(key.referenced),
+                key: key.value,
+                node: node(map.next_value()?),
+            });
+        }
+        Ok(Value::Table(entries))
+    }
+}

@@ -75,17 +75,31 @@ pub struct Account {
 impl Account {
     /// `count` buffers, all provided.
     pub fn new(count: u16) -> Self {
-        Self { buffers: vec![Provided::default(); usize::from(count)], free: usize::from(count) }
+        Self {
+            buffers: vec![Provided::default(); usize::from(count)],
+            free: usize::from(count),
+        }
     }
 
     /// Notes `len` bytes that the kernel put into `buffer`; `more` says that it will go on filling it.
     pub fn receive(&mut self, buffer: u16, len: u32, more: bool) -> Segment {
         let Some(provided) = self.buffers.get_mut(usize::from(buffer)) else {
             debug_assert!(false, "the kernel named a buffer that was never provided");
-            return Segment { buffer, start: 0, len: 0 };
+            return Segment {
+                buffer,
+                start: 0,
+                len: 0,
+            };
         };
-        assert!(!provided.retired, "a retired buffer was filled: another tunnel's bytes would be overwritten");
-        let segment = Segment { buffer, start: provided.filled, len };
+        assert!(
+            !provided.retired,
+            "a retired buffer was filled: another tunnel's bytes would be overwritten"
+        );
+        let segment = Segment {
+            buffer,
+            start: provided.filled,
+            len,
+        };
         provided.filled += len;
         provided.live += 1;
         if !more {
@@ -124,7 +138,10 @@ impl Account {
 
     /// Segments held by anyone.
     pub fn live(&self) -> usize {
-        self.buffers.iter().map(|provided| provided.live as usize).sum()
+        self.buffers
+            .iter()
+            .map(|provided| provided.live as usize)
+            .sum()
     }
 }
 
@@ -193,7 +210,11 @@ const SPARE_BYTES_MAX: usize = 1 << 20;
 
 impl OwnedPool {
     pub fn new(bytes_max: usize) -> Self {
-        Self { free: Default::default(), taken_bytes: 0, bytes_max }
+        Self {
+            free: Default::default(),
+            taken_bytes: 0,
+            bytes_max,
+        }
     }
 
     /// An empty buffer that holds `capacity` bytes without growing.
@@ -203,7 +224,9 @@ impl OwnedPool {
                 .free
                 .get_mut(class)
                 .and_then(Vec::pop)
-                .unwrap_or_else(|| Vec::with_capacity(CLASSES.get(class).copied().unwrap_or(capacity))),
+                .unwrap_or_else(|| {
+                    Vec::with_capacity(CLASSES.get(class).copied().unwrap_or(capacity))
+                }),
             None => Vec::with_capacity(capacity),
         };
         self.adopt(bytes)
@@ -220,7 +243,11 @@ impl OwnedPool {
     pub fn adopt(&mut self, bytes: Vec<u8>) -> Owned {
         let counted = bytes.capacity();
         self.taken_bytes += counted;
-        Owned { bytes, start: 0, counted }
+        Owned {
+            bytes,
+            start: 0,
+            counted,
+        }
     }
 
     /// Counts what a buffer has grown by since it was taken.
@@ -230,10 +257,16 @@ impl OwnedPool {
     }
 
     pub fn give(&mut self, owned: Owned) {
-        let Owned { mut bytes, counted, .. } = owned;
+        let Owned {
+            mut bytes, counted, ..
+        } = owned;
         self.taken_bytes -= counted;
-        let Some(class) = CLASSES.iter().position(|&class| class == bytes.capacity()) else { return };
-        let Some(free) = self.free.get_mut(class) else { return };
+        let Some(class) = CLASSES.iter().position(|&class| class == bytes.capacity()) else {
+            return;
+        };
+        let Some(free) = self.free.get_mut(class) else {
+            return;
+        };
         if (free.len() + 1) * bytes.capacity() <= SPARE_BYTES_MAX {
             bytes.clear();
             free.push(bytes);
@@ -358,7 +391,9 @@ impl Batch {
     }
 
     pub fn has_segments(&self) -> bool {
-        self.pieces.iter().any(|piece| matches!(piece, Piece::Segment(_)))
+        self.pieces
+            .iter()
+            .any(|piece| matches!(piece, Piece::Segment(_)))
     }
 }
 

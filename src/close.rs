@@ -275,7 +275,10 @@ impl CloseReason {
 
     /// The reason text inside our Close frames (RFC 6455 §5.5.1).
     pub fn text(self) -> &'static str {
-        match self.close_code(Side::Client).or_else(|| self.close_code(Side::Backend)) {
+        match self
+            .close_code(Side::Client)
+            .or_else(|| self.close_code(Side::Backend))
+        {
             Some(1001) if self == Self::Idle => "idle timeout",
             Some(1001) => "going away",
             Some(1002) => "protocol error",

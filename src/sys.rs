@@ -42,7 +42,10 @@ pub fn shutdown_write(fd: i32) {
 
 /// Makes the coming close of a socket a reset: what is unsent is dropped, the peer sees RST.
 pub fn set_reset_on_close(fd: i32) {
-    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    let linger = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
     // SAFETY: the option value is a `linger` of the length given, and lives through the call.
     unsafe {
         libc::setsockopt(

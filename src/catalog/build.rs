@@ -77,7 +77,8 @@ impl Catalog {
 /// The form in which a defined path is compared with requests: percent-escapes decoded as theirs are. A `%` that begins
 /// no escape stands for itself, as spec 1.2 allows it in a path.
 fn matched_form(path: &str) -> Result<Vec<u8>, String> {
-    let form = normalize(&encode(path)).map_err(|_| {
+    let encoded = encode(path);
+    let form = normalize(&encoded).map_err(|_| {
         "no request can have it: it does not begin with `/`, climbs above the root or has control characters".to_owned()
     })?;
     Ok(form.into_owned())

@@ -21,6 +21,8 @@ pub struct Loaded {
 pub fn load(path: &Path) -> Result<Loaded, Report> {
     let (config, catalog, mut complaints) = gather(path);
     Complaint::sort(&mut complaints);
+    // What is wrong in every environment is said once.
+    complaints.dedup();
     match catalog {
         Some(catalog) if !complaints.iter().any(Complaint::is_error) => Ok(Loaded {
             config,

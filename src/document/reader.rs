@@ -152,14 +152,6 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// The texts of a list of strings.
-    pub(crate) fn texts(&self, complaints: &mut Complaints) -> Vec<String> {
-        self.list(complaints)
-            .iter()
-            .filter_map(|item| item.text(complaints).map(str::to_owned))
-            .collect()
-    }
-
     pub(crate) fn text(&self, complaints: &mut Complaints) -> Option<&'a str> {
         match &self.node.value {
             Value::Text(text) => Some(text),

@@ -78,7 +78,9 @@ impl End {
     }
 
     pub(super) fn is_at_rest(&self) -> bool {
-        self.receive == Operation::None && self.send == Operation::None && self.cancels_in_flight == 0
+        self.receive == Operation::None
+            && self.send == Operation::None
+            && self.cancels_in_flight == 0
     }
 
     pub(super) fn leave(&mut self) {
@@ -105,7 +107,9 @@ impl End {
         half: &mut Half,
         cx: &mut Context<'_, M>,
     ) -> Result<Option<Box<Batch>>, TlsError> {
-        let Some(tls) = &mut self.tls else { return Ok(half.take_all(cx)) };
+        let Some(tls) = &mut self.tls else {
+            return Ok(half.take_all(cx));
+        };
         if let Some(unsent) = half.take_unsent() {
             return Ok(Some(unsent));
         }
@@ -150,27 +154,43 @@ const RECORD_BYTES_MAX: usize = 16 << 10;
 
 impl TlsEnd {
     fn new(session: Box<TlsSession>) -> Self {
-        Self { session, partial: Vec::new(), records: Vec::new(), peer_closed: false, notified: false }
+        Self {
+            session,
+            partial: Vec::new(),
+            records: Vec::new(),
+            peer_closed: false,
+            notified: false,
+        }
     }
 
     /// Opens the records in `piece`, and returns their plaintext in memory of our own. With an error come the records
     /// before the bad one.
-    pub(super) fn open<M: Memory>(&mut self, mut piece: Piece, cx: &mut Context<'_, M>) -> (Owned, Result<(), TlsError>) {
+    pub(super) fn open<M: Memory>(
+        &mut self,
+        mut piece: Piece,
+        cx: &mut Context<'_, M>,
+    ) -> (Owned, Result<(), TlsError>) {
         let mut plain = cx.shelf.owned.take(piece.len());
         let result = if self.partial.is_empty() {
             let input = match &mut piece {
                 Piece::Segment(segment) => cx.memory.bytes_mut(segment),
                 Piece::Owned(owned) => owned.as_mut_slice(),
             };
-            let opened = self.session.open(input, &mut |bytes| plain.extend(bytes), &mut self.records);
+            let opened =
+                self.session
+                    .open(input, &mut |bytes| plain.extend(bytes), &mut self.records);
             opened.map(|opened| {
-                self.partial.extend_from_slice(input.get(opened.consumed..).unwrap_or_default());
+                self.partial
+                    .extend_from_slice(input.get(opened.consumed..).unwrap_or_default());
                 opened
             })
         } else {
             self.partial.extend_from_slice(cx.bytes(&piece));
-            let opened =
-                self.session.open(&mut self.partial, &mut |bytes| plain.extend(bytes), &mut self.records);
+            let opened = self.session.open(
+                &mut self.partial,
+                &mut |bytes| plain.extend(bytes),
+                &mut self.records,
+            );
             opened.map(|opened| {
                 self.partial.drain(..opened.consumed);
                 opened
@@ -181,11 +201,18 @@ impl TlsEnd {
         }
         cx.release(piece);
         cx.shelf.owned.settle(&mut plain);
-        (plain, result.map(|opened| self.peer_closed |= opened.peer_closed))
+        (
+            plain,
+            result.map(|opened| self.peer_closed |= opened.peer_closed),
+        )
     }
 
     /// Seals what waits, as much as one send should take, behind the session's own records.
-    fn seal<M: Memory>(&mut self, waiting: &mut Batch, cx: &mut Context<'_, M>) -> Result<Owned, TlsError> {
+    fn seal<M: Memory>(
+        &mut self,
+        waiting: &mut Batch,
+        cx: &mut Context<'_, M>,
+    ) -> Result<Owned, TlsError> {
         let bytes = waiting.bytes().min(SEAL_BYTES_MAX);
         // A record adds 5 bytes of header, 16 of tag and 1 of type, or 8 of nonce on TLS 1.2.
         let overhead = 32 * (waiting.len() + bytes / RECORD_BYTES_MAX + 1);
@@ -207,7 +234,8 @@ impl TlsEnd {
                 scratch.extend_from_slice(bytes);
             } else {
                 result = self.seal_scratch(&mut sealed, cx);
-                result = result.and_then(|()| self.session.seal(cx.bytes(&piece), sealed.bytes_mut()));
+                result =
+                    result.and_then(|()| self.session.seal(cx.bytes(&piece), sealed.bytes_mut()));
             }
             cx.release(piece);
         }
@@ -223,7 +251,11 @@ impl TlsEnd {
         }
     }
 
-    fn seal_scratch<M: Memory>(&mut self, sealed: &mut Owned, cx: &mut Context<'_, M>) -> Result<(), TlsError> {
+    fn seal_scratch<M: Memory>(
+        &mut self,
+        sealed: &mut Owned,
+        cx: &mut Context<'_, M>,
+    ) -> Result<(), TlsError> {
         let scratch = &mut cx.shelf.scratch;
         if scratch.is_empty() {
             return Ok(());

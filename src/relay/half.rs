@@ -85,7 +85,9 @@ impl Half {
             return Ok(());
         }
         let mut tally = Tally::default();
-        let scan = self.scanner.scan(cx.bytes(&piece), policy.message_bytes_max, &mut tally);
+        let scan = self
+            .scanner
+            .scan(cx.bytes(&piece), policy.message_bytes_max, &mut tally);
         self.count(&tally, metrics);
         if !scan.held.as_slice().is_empty() {
             let held = Piece::Owned(cx.shelf.owned.copy(scan.held.as_slice()));
@@ -134,7 +136,9 @@ impl Half {
             self.progress = cx.now;
         }
         let batches = &mut cx.shelf.batches;
-        self.waiting.get_or_insert_with(|| batches.take()).push(piece);
+        self.waiting
+            .get_or_insert_with(|| batches.take())
+            .push(piece);
     }
 
     /// A complete Close frame went through in this direction.
@@ -160,7 +164,9 @@ impl Half {
         if !self.scanner.at_boundary() {
             return false;
         }
-        let Some(ours) = self.ours.take() else { return false };
+        let Some(ours) = self.ours.take() else {
+            return false;
+        };
         let frame = close_frame(ours.code, ours.reason, ours.mask);
         let piece = Piece::Owned(cx.shelf.owned.copy(frame.as_slice()));
         self.forward(piece, Fate::Forward, cx);
@@ -211,7 +217,9 @@ impl Half {
 
     /// Everything that can go out, for a destination that takes it as it is.
     pub(super) fn take_all<M: Memory>(&mut self, cx: &mut Context<'_, M>) -> Option<Box<Batch>> {
-        let Some(mut batch) = self.unsent.take() else { return self.waiting.take() };
+        let Some(mut batch) = self.unsent.take() else {
+            return self.waiting.take();
+        };
         if let Some(mut waiting) = self.waiting.take() {
             batch.append(&mut waiting);
             cx.shelf.batches.give(waiting);
@@ -224,7 +232,12 @@ impl Half {
     }
 
     /// Takes back what a send is done with; `n` bytes of it were accepted.
-    pub(super) fn sent<M: Memory>(&mut self, mut n: usize, mut batch: Box<Batch>, cx: &mut Context<'_, M>) {
+    pub(super) fn sent<M: Memory>(
+        &mut self,
+        mut n: usize,
+        mut batch: Box<Batch>,
+        cx: &mut Context<'_, M>,
+    ) {
         self.in_flight_bytes = 0;
         if n > 0 {
             self.progress = cx.now;
@@ -257,13 +270,18 @@ impl Half {
     pub(super) fn held_segments(&self) -> usize {
         let batches = [&self.waiting, &self.unsent].into_iter().flatten();
         let pieces = batches.flat_map(|batch| batch.iter());
-        pieces.filter(|piece| matches!(piece, Piece::Segment(_))).count()
+        pieces
+            .filter(|piece| matches!(piece, Piece::Segment(_)))
+            .count()
     }
 
     /// Gives back everything that waits.
     pub(super) fn clear<M: Memory>(&mut self, cx: &mut Context<'_, M>) {
         self.ours = None;
-        for batch in [self.waiting.take(), self.unsent.take()].into_iter().flatten() {
+        for batch in [self.waiting.take(), self.unsent.take()]
+            .into_iter()
+            .flatten()
+        {
             cx.discard(batch);
         }
     }

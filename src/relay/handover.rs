@@ -36,8 +36,21 @@ pub struct Tunnel {
 impl Tunnel {
     /// `upgraded` is the proof that the backend agreed: without it there is no tunnel. The 101 has been written to the client
     /// completely, and no operation is pending on either socket.
-    pub fn new(upgraded: Upgraded, client: Endpoint, backend: Endpoint, facts: TunnelFacts, permit: Permit) -> Self {
+    pub fn new(
+        upgraded: Upgraded,
+        client: Endpoint,
+        backend: Endpoint,
+        facts: TunnelFacts,
+        permit: Permit,
+    ) -> Self {
         let policy = Arc::clone(&facts.policy);
-        Self { client, backend, extensions: upgraded.extensions(), policy, facts, permit }
+        Self {
+            client,
+            backend,
+            extensions: upgraded.extensions(),
+            policy,
+            facts,
+            permit,
+        }
     }
 }

@@ -45,7 +45,10 @@ impl RelayHandle {
     /// A slot for one tunnel, if there is one.
     pub fn permit(&self) -> Option<Permit> {
         let take = |free: usize| free.checked_sub(1);
-        self.room.0.fetch_update(Ordering::Acquire, Ordering::Relaxed, take).ok()?;
+        self.room
+            .0
+            .fetch_update(Ordering::Acquire, Ordering::Relaxed, take)
+            .ok()?;
         Some(Permit(Arc::clone(&self.room)))
     }
 
@@ -81,9 +84,19 @@ pub(super) struct Mailbox {
 pub(super) fn mailbox(tunnels_max: usize) -> io::Result<(RelayHandle, Mailbox)> {
     let (sender, receiver) = channel();
     let wake = crate::sys::eventfd()?;
-    let mailbox = Mailbox { commands: receiver, wake: wake.try_clone()? };
+    let mailbox = Mailbox {
+        commands: receiver,
+        wake: wake.try_clone()?,
+    };
     let room = Arc::new(Room(AtomicUsize::new(tunnels_max)));
-    Ok((RelayHandle { commands: sender, wake: Arc::new(wake), room }, mailbox))
+    Ok((
+        RelayHandle {
+            commands: sender,
+            wake: Arc::new(wake),
+            room,
+        },
+        mailbox,
+    ))
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ mod half;
 pub mod handover;
 pub mod mailbox;
 pub mod policy;
+#[cfg(test)]
+mod real;
 mod shelf;
 #[cfg(test)]
 mod simulation;
@@ -62,14 +64,30 @@ pub fn prepare(
     log: AccessLog,
 ) -> io::Result<(RelayHandle, Prepared)> {
     let (handle, mailbox) = mailbox::mailbox(limits.tunnels_max)?;
-    Ok((handle, Prepared { mailbox, limits, metrics, log }))
+    Ok((
+        handle,
+        Prepared {
+            mailbox,
+            limits,
+            metrics,
+            log,
+        },
+    ))
 }
 
 impl Prepared {
     /// Relays until it is told to stop and everything is at rest. `ready` is called once the ring stands.
     pub fn run(self, ready: impl FnOnce()) -> io::Result<()> {
-        let Self { mailbox: Mailbox { commands, wake }, limits, metrics, log } = self;
-        let size = Size { sockets_max: limits.tunnels_max.saturating_mul(2), buffer_bytes: limits.buffer_bytes };
+        let Self {
+            mailbox: Mailbox { commands, wake },
+            limits,
+            metrics,
+            log,
+        } = self;
+        let size = Size {
+            sockets_max: limits.tunnels_max.saturating_mul(2),
+            buffer_bytes: limits.buffer_bytes,
+        };
         let ring = KernelRing::new(size, wake)?;
         let bounds = Bounds {
             half_bytes_max: limits.half_bytes_max,
@@ -78,7 +96,13 @@ impl Prepared {
             linger: LINGER,
             linger_bytes_max: LINGER_BYTES_MAX,
         };
-        let setup = Setup { bounds, spill_bytes_max: limits.spill_bytes_max, metrics, log, mask: Box::new(mask) };
+        let setup = Setup {
+            bounds,
+            spill_bytes_max: limits.spill_bytes_max,
+            metrics,
+            log,
+            mask: Box::new(mask),
+        };
         let mut relay = Relay::new(ring, setup, now());
         ready();
         let (mut busy, mut stopping) = (false, false);
@@ -108,7 +132,10 @@ impl Prepared {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one place where a relay reads the clock, once per turn")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where a relay reads the clock, once per turn"
+)]
 fn now() -> Instant {
     Instant::now()
 }
@@ -116,7 +143,9 @@ fn now() -> Instant {
 /// A fresh masking key from the strong source that RFC 6455 §5.3 asks for.
 fn mask() -> [u8; 4] {
     let mut key = [0; 4];
-    // Without a random source the key stays zero: the frame is still well-formed, and it carries nothing secret.
-    drop(aws_lc_rs::rand::fill(&mut key));
+    if aws_lc_rs::rand::fill(&mut key).is_err() {
+        // The frame is well-formed with any key, and it carries nothing secret.
+        tracing::warn!("no random numbers for a masking key");
+    }
     key
 }

@@ -18,7 +18,10 @@ impl Tick {
     /// The first tick at which `time` has passed for certain since a moment stamped with this one.
     pub(super) fn after(self, time: Duration) -> Self {
         let steps = time.as_millis().div_ceil(Self::STEP.as_millis()) + 1;
-        Self(self.0.saturating_add(u32::try_from(steps).unwrap_or(u32::MAX)))
+        Self(
+            self.0
+                .saturating_add(u32::try_from(steps).unwrap_or(u32::MAX)),
+        )
     }
 }
 

@@ -105,10 +105,6 @@ impl Tunnel {
         }
     }
 
-    pub(super) fn policy(&self) -> &Arc<TunnelPolicy> {
-        &self.policy
-    }
-
     /// Why the tunnel ends; both directions simply ended where nothing else was said.
     pub(super) fn reason(&self) -> CloseReason {
         self.reason.unwrap_or(CloseReason::Finished)
@@ -193,7 +189,9 @@ impl Tunnel {
         self.active = cx.now;
         let metrics = Arc::clone(&cx.shelf.metrics);
         let policy = Arc::clone(&self.policy);
-        let result = self.half_mut(side).take_in(piece, fate, &policy, direction(&metrics, side), cx);
+        let result =
+            self.half_mut(side)
+                .take_in(piece, fate, &policy, direction(&metrics, side), cx);
         if let (Err(error), Fate::Forward) = (result, fate) {
             self.end_with(CloseReason::BadFrame(side, error), cx);
         }
@@ -201,7 +199,10 @@ impl Tunnel {
             self.first_close = Some(side);
         }
         self.place_closes(cx);
-        if self.stage == Stage::Open && self.from_client.close_seen() && self.from_backend.close_seen() {
+        if self.stage == Stage::Open
+            && self.from_client.close_seen()
+            && self.from_backend.close_seen()
+        {
             // RFC 6455 §7.1.1: the server closes first. It has the time of a stage to do so.
             self.enter(Stage::Answer, cx);
         }
@@ -272,7 +273,12 @@ impl Tunnel {
     }
 
     /// The transport of `side` failed.
-    pub(super) fn handle_failure<M: Memory>(&mut self, side: Side, errno: Errno, cx: &mut Context<'_, M>) {
+    pub(super) fn handle_failure<M: Memory>(
+        &mut self,
+        side: Side,
+        errno: Errno,
+        cx: &mut Context<'_, M>,
+    ) {
         self.break_off(side, CloseReason::Io(side, errno), cx);
     }
 
@@ -303,7 +309,12 @@ impl Tunnel {
         self.place_closes(cx);
     }
 
-    fn close_towards<M: Memory>(&mut self, side: Side, reason: CloseReason, cx: &mut Context<'_, M>) {
+    fn close_towards<M: Memory>(
+        &mut self,
+        side: Side,
+        reason: CloseReason,
+        cx: &mut Context<'_, M>,
+    ) {
         let Some(code) = reason.close_code(side) else {
             self.abandon(side, cx);
             return;
@@ -317,7 +328,11 @@ impl Tunnel {
         }
         // RFC 6455 §5.1: only what goes to a server is masked.
         let mask = (side == Side::Backend).then(|| (cx.shelf.mask)());
-        self.half_mut(side.other()).close_with(OurClose { code, reason: reason.text(), mask });
+        self.half_mut(side.other()).close_with(OurClose {
+            code,
+            reason: reason.text(),
+            mask,
+        });
     }
 
     /// Closes both transports without a Close frame (spec U4): what waits is flushed, then close_notify, then the end.
@@ -357,7 +372,11 @@ impl Tunnel {
     fn break_off<M: Memory>(&mut self, side: Side, reason: CloseReason, cx: &mut Context<'_, M>) {
         let shaken = self.from_client.close_seen() && self.from_backend.close_seen();
         // After the closing handshake a reset is only an impolite goodbye.
-        self.reason = self.reason.or(Some(if shaken { CloseReason::Finished } else { reason }));
+        self.reason = self.reason.or(Some(if shaken {
+            CloseReason::Finished
+        } else {
+            reason
+        }));
         let has_alert = self.end(side).has_records();
         if has_alert {
             self.half_mut(side.other()).clear(cx);
@@ -417,9 +436,17 @@ impl Tunnel {
     }
 
     fn enter<M: Memory>(&mut self, stage: Stage, cx: &mut Context<'_, M>) {
-        let Bounds { close_grace, linger, .. } = cx.shelf.bounds;
+        let Bounds {
+            close_grace,
+            linger,
+            ..
+        } = cx.shelf.bounds;
         self.stage = stage;
-        self.stage_ends = cx.now.after(if stage == Stage::Linger { linger } else { close_grace });
+        self.stage_ends = cx.now.after(if stage == Stage::Linger {
+            linger
+        } else {
+            close_grace
+        });
         self.due = None;
     }
 
@@ -467,7 +494,12 @@ impl Tunnel {
         [Side::Client, Side::Backend]
             .into_iter()
             .filter(|side| self.half(side.other()).queued_bytes() > 0)
-            .map(|side| (side, self.half(side.other()).progress.after(bounds.slow_consumer)))
+            .map(|side| {
+                (
+                    side,
+                    self.half(side.other()).progress.after(bounds.slow_consumer),
+                )
+            })
             .min_by_key(|(_, due)| *due)
     }
 
@@ -498,7 +530,8 @@ impl Tunnel {
             self.from_backend.clear(cx);
             return Some(Action::Free);
         }
-        if self.stage == Stage::Answer && self.is_shut(Side::Client) && self.is_shut(Side::Backend) {
+        if self.stage == Stage::Answer && self.is_shut(Side::Client) && self.is_shut(Side::Backend)
+        {
             self.enter(Stage::Linger, cx);
         }
         self.poll_time(cx)
@@ -528,8 +561,16 @@ impl Tunnel {
 
     fn poll_send<M: Memory>(&mut self, side: Side, cx: &mut Context<'_, M>) -> Option<Action> {
         let (end, half, answered) = match side {
-            Side::Client => (&mut self.client, &mut self.from_backend, self.from_client.close_seen()),
-            Side::Backend => (&mut self.backend, &mut self.from_client, self.from_backend.close_seen()),
+            Side::Client => (
+                &mut self.client,
+                &mut self.from_backend,
+                self.from_client.close_seen(),
+            ),
+            Side::Backend => (
+                &mut self.backend,
+                &mut self.from_client,
+                self.from_backend.close_seen(),
+            ),
         };
         if end.send != Operation::None || end.output == Output::Shut {
             return None;
@@ -561,7 +602,9 @@ impl Tunnel {
 
     fn poll_receive<M: Memory>(&mut self, side: Side, cx: &mut Context<'_, M>) -> Option<Action> {
         let was_paused = self.half(side).was_paused();
-        let paused = self.half_mut(side).is_paused(cx.shelf.bounds.half_bytes_max);
+        let paused = self
+            .half_mut(side)
+            .is_paused(cx.shelf.bounds.half_bytes_max);
         if paused && !was_paused {
             cx.shelf.metrics.paused.add(1);
         }
@@ -598,7 +641,10 @@ impl Tunnel {
         }
         end.life = Life::Closed;
         end.tls = None;
-        Some(Action::Close(end.fd, if end.reset { Reset::Yes } else { Reset::No }))
+        Some(Action::Close(
+            end.fd,
+            if end.reset { Reset::Yes } else { Reset::No },
+        ))
     }
 
     /// Moves the look only where it has to come earlier: activity alone re-arms nothing.
@@ -668,4 +714,3 @@ fn direction(metrics: &RelayMetrics, source: Side) -> &DirectionMetrics {
 
 // Four per KiB, so that an idle plain pair stays far below the 1 KiB promised for it.
 const _: () = assert!(size_of::<Tunnel>() <= 512);
-

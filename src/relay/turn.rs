@@ -70,14 +70,27 @@ pub(super) struct Adopted {
 
 impl<R: Ring> Relay<R> {
     pub(super) fn new(ring: R, setup: Setup, now: Instant) -> Self {
-        let Setup { bounds, spill_bytes_max, metrics, log, mask } = setup;
+        let Setup {
+            bounds,
+            spill_bytes_max,
+            metrics,
+            log,
+            mask,
+        } = setup;
         let owned = OwnedPool::new(spill_bytes_max);
         let batches = Batches::default();
         Self {
             ring,
             slots: Slab::new(),
-            wheel: Wheel::default(),
-            shelf: Shelf { owned, batches, bounds, metrics, mask, scratch: Vec::new() },
+            wheel: Wheel::new(0, 0),
+            shelf: Shelf {
+                owned,
+                batches,
+                bounds,
+                metrics,
+                mask,
+                scratch: Vec::new(),
+            },
             log,
             began: now,
             now,
@@ -96,10 +109,16 @@ impl<R: Ring> Relay<R> {
     }
 
     fn wait(&self) -> Wait {
-        let Some(next) = self.wheel.next_tick() else { return Wait::Forever };
+        let Some(next) = self.wheel.next_tick() else {
+            return Wait::Forever;
+        };
         let at = self.began + Tick::STEP * u32::try_from(next).unwrap_or(u32::MAX);
         let left = at.saturating_duration_since(self.now);
-        if left.is_zero() { Wait::No } else { Wait::AtMost(left) }
+        if left.is_zero() {
+            Wait::No
+        } else {
+            Wait::AtMost(left)
+        }
     }
 
     /// Handles everything that has completed and everything that is due at `now`. `true` when the relay was woken.
@@ -118,6 +137,7 @@ impl<R: Ring> Relay<R> {
         self.slots.is_empty()
     }
 
+    #[cfg(test)]
     pub(super) fn ring_mut(&mut self) -> &mut R {
         &mut self.ring
     }
@@ -134,7 +154,10 @@ impl<R: Ring> Relay<R> {
 
     #[cfg(test)]
     pub(super) fn held_segments(&self) -> usize {
-        self.slots.iter().map(|(_, slot)| slot.tunnel.held_segments()).sum()
+        self.slots
+            .iter()
+            .map(|(_, slot)| slot.tunnel.held_segments())
+            .sum()
     }
 
     #[cfg(test)]
@@ -144,25 +167,69 @@ impl<R: Ring> Relay<R> {
 
     /// Takes a tunnel over from the edge.
     pub(super) fn adopt(&mut self, new: NewTunnel) {
-        let NewTunnel { client, backend, extensions, policy, facts, permit } = new;
+        let NewTunnel {
+            client,
+            backend,
+            extensions,
+            policy,
+            facts,
+            permit,
+        } = new;
         let now = self.tick();
         let (client, client_early) = self.take_endpoint(client);
         let (backend, backend_early) = self.take_endpoint(backend);
         let tunnel = Tunnel::new(client, backend, extensions, policy, now);
-        self.insert(Adopted { tunnel, client: client_early, backend: backend_early, facts, permit: Some(permit) });
+        self.insert(Adopted {
+            tunnel,
+            client: client_early,
+            backend: backend_early,
+            facts,
+            permit: Some(permit),
+        });
     }
 
     fn take_endpoint(&mut self, endpoint: Endpoint) -> (Start, Early) {
-        let Endpoint { socket, tls, plaintext, ciphertext, eof } = endpoint;
-        (Start { fd: self.ring.adopt(socket), tls }, Early { plaintext, ciphertext, eof })
+        let Endpoint {
+            socket,
+            tls,
+            plaintext,
+            ciphertext,
+            eof,
+        } = endpoint;
+        (
+            Start {
+                fd: self.ring.adopt(socket),
+                tls,
+            },
+            Early {
+                plaintext,
+                ciphertext,
+                eof,
+            },
+        )
     }
 
     pub(super) fn insert(&mut self, adopted: Adopted) {
-        let Adopted { tunnel, client, backend, facts, permit } = adopted;
+        let Adopted {
+            tunnel,
+            client,
+            backend,
+            facts,
+            permit,
+        } = adopted;
         self.log.tunnel_open(&facts);
         self.generation = self.generation.wrapping_add(1);
-        let record = Box::new(Record { facts, opened: self.now, _permit: permit });
-        let key = self.slots.insert(Slot { tunnel, generation: self.generation, touched: false, record });
+        let record = Box::new(Record {
+            facts,
+            opened: self.now,
+            _permit: permit,
+        });
+        let key = self.slots.insert(Slot {
+            tunnel,
+            generation: self.generation,
+            touched: false,
+            record,
+        });
         let slot = u32::try_from(key).unwrap_or(u32::MAX);
         self.shelf.metrics.opened.add(1);
         self.shelf.metrics.tunnels.add(1);
@@ -187,11 +254,15 @@ impl<R: Ring> Relay<R> {
     }
 
     fn keys(&self) -> Vec<u32> {
-        self.slots.iter().filter_map(|(key, _)| u32::try_from(key).ok()).collect()
+        self.slots
+            .iter()
+            .filter_map(|(key, _)| u32::try_from(key).ok())
+            .collect()
     }
 
     fn tick(&self) -> Tick {
-        let steps = self.now.saturating_duration_since(self.began).as_millis() / Tick::STEP.as_millis();
+        let steps =
+            self.now.saturating_duration_since(self.began).as_millis() / Tick::STEP.as_millis();
         Tick(u32::try_from(steps).unwrap_or(u32::MAX))
     }
 
@@ -206,13 +277,24 @@ impl<R: Ring> Relay<R> {
         if !std::mem::replace(&mut entry.touched, true) {
             self.touched.push(slot);
         }
-        let mut cx = Context { memory: &mut self.ring, shelf: &mut self.shelf, now };
+        let mut cx = Context {
+            memory: &mut self.ring,
+            shelf: &mut self.shelf,
+            now,
+        };
         Some(handle(&mut entry.tunnel, &mut cx))
     }
 
     fn check(&self, token: Token) {
-        let generation = self.slots.get(token.slot as usize).map(|slot| slot.generation);
-        assert_eq!(generation, Some(token.generation), "a completion for a slot that was freed before it was at rest");
+        let generation = self
+            .slots
+            .get(token.slot as usize)
+            .map(|slot| slot.generation);
+        assert_eq!(
+            generation,
+            Some(token.generation),
+            "a completion for a slot that was freed before it was at rest"
+        );
     }
 
     // ---- One turn, step by step ----
@@ -231,9 +313,15 @@ impl<R: Ring> Relay<R> {
     fn handle(&mut self, completion: Completion) -> bool {
         match completion {
             Completion::Received { token, what, armed } => self.received(token, what, armed),
-            Completion::Sent { token, result, batch } => {
+            Completion::Sent {
+                token,
+                result,
+                batch,
+            } => {
                 self.check(token);
-                self.with(token.slot, |tunnel, cx| tunnel.handle_sent(token.side, result, batch, cx));
+                self.with(token.slot, |tunnel, cx| {
+                    tunnel.handle_sent(token.side, result, batch, cx)
+                });
             }
             Completion::Cancelled { token } => {
                 self.check(token);
@@ -271,10 +359,8 @@ impl<R: Ring> Relay<R> {
 
     fn handle_timers(&mut self) {
         let now = self.tick();
-        let mut due = Vec::new();
-        self.wheel.advance(u64::from(now.0), &mut |slot| due.push(slot));
-        self.shelf.metrics.timers.add(due.len() as u64);
-        for slot in due {
+        while let Some(slot) = self.wheel.pop(u64::from(now.0)) {
+            self.shelf.metrics.timers.add(1);
             self.with(slot, Tunnel::handle_time);
         }
     }
@@ -301,10 +387,21 @@ impl<R: Ring> Relay<R> {
         for slot in self.keys() {
             for side in [Side::Client, Side::Backend] {
                 let now = self.tick();
-                let Some(entry) = self.slots.get_mut(slot as usize) else { continue };
-                let mut cx = Context { memory: &mut self.ring, shelf: &mut self.shelf, now };
+                let Some(entry) = self.slots.get_mut(slot as usize) else {
+                    continue;
+                };
+                let mut cx = Context {
+                    memory: &mut self.ring,
+                    shelf: &mut self.shelf,
+                    now,
+                };
                 if entry.tunnel.spill(side, &mut cx) {
-                    let token = Token { slot, generation: entry.generation, op: OpKind::Send, side };
+                    let token = Token {
+                        slot,
+                        generation: entry.generation,
+                        op: OpKind::Send,
+                        side,
+                    };
                     self.ring.cancel(token);
                 }
             }
@@ -316,16 +413,33 @@ impl<R: Ring> Relay<R> {
     pub(super) fn drive(&mut self) {
         let now = self.tick();
         for slot in std::mem::take(&mut self.touched) {
-            let Some(entry) = self.slots.get_mut(slot as usize) else { continue };
+            let Some(entry) = self.slots.get_mut(slot as usize) else {
+                continue;
+            };
             entry.touched = false;
-            let token = |op, side| Token { slot, generation: entry.generation, op, side };
+            let token = |op, side| Token {
+                slot,
+                generation: entry.generation,
+                op,
+                side,
+            };
             loop {
-                let mut cx = Context { memory: &mut self.ring, shelf: &mut self.shelf, now };
+                let mut cx = Context {
+                    memory: &mut self.ring,
+                    shelf: &mut self.shelf,
+                    now,
+                };
                 match entry.tunnel.poll(&mut cx) {
                     None => break,
-                    Some(Action::Receive(side, fd)) => self.ring.receive(token(OpKind::Receive, side), fd),
-                    Some(Action::CancelReceive(side)) => self.ring.cancel(token(OpKind::Receive, side)),
-                    Some(Action::Send(side, fd, batch)) => self.ring.send(token(OpKind::Send, side), fd, batch),
+                    Some(Action::Receive(side, fd)) => {
+                        self.ring.receive(token(OpKind::Receive, side), fd)
+                    }
+                    Some(Action::CancelReceive(side)) => {
+                        self.ring.cancel(token(OpKind::Receive, side))
+                    }
+                    Some(Action::Send(side, fd, batch)) => {
+                        self.ring.send(token(OpKind::Send, side), fd, batch)
+                    }
                     Some(Action::CancelSend(side)) => self.ring.cancel(token(OpKind::Send, side)),
                     Some(Action::Shutdown(fd)) => self.ring.shutdown(fd),
                     Some(Action::Close(fd, reset)) => self.ring.close(fd, reset == Reset::Yes),
@@ -341,7 +455,9 @@ impl<R: Ring> Relay<R> {
     }
 
     fn free(&mut self, slot: u32) {
-        let Some(Slot { tunnel, record, .. }) = self.slots.try_remove(slot as usize) else { return };
+        let Some(Slot { tunnel, record, .. }) = self.slots.try_remove(slot as usize) else {
+            return;
+        };
         let end = TunnelEnd {
             reason: tunnel.reason(),
             duration: self.now.saturating_duration_since(record.opened),
@@ -358,14 +474,20 @@ impl<R: Ring> Relay<R> {
         let metrics = &self.shelf.metrics;
         metrics.turns.add(1);
         metrics.buffers_free.set(self.ring.account().free() as u64);
-        metrics.spill_bytes.set(self.shelf.owned.taken_bytes() as u64);
+        metrics
+            .spill_bytes
+            .set(self.shelf.owned.taken_bytes() as u64);
         metrics.cq_overflows.set(self.ring.overflows());
     }
 }
 
 fn traffic(tunnel: &Tunnel, source: Side) -> Traffic {
     let half = tunnel.half(source);
-    Traffic { bytes: half.bytes, messages: half.messages, close_code: half.close.flatten() }
+    Traffic {
+        bytes: half.bytes,
+        messages: half.messages,
+        close_code: half.close.flatten(),
+    }
 }
 
 /// How long a relay lingers after a last message, and how much it reads meanwhile (RFC 9112 §9.6 has the reason).

@@ -78,7 +78,12 @@ impl Buffers {
         }
     }
 
-    fn with_size(submitter: &Submitter<'_>, total: usize, size: u32, flags: u32) -> io::Result<Self> {
+    fn with_size(
+        submitter: &Submitter<'_>,
+        total: usize,
+        size: u32,
+        flags: u32,
+    ) -> io::Result<Self> {
         let count = (total / size as usize).clamp(2, 1 << 15);
         // The kernel wants a power of two; round down, since the operator gave a bound.
         let count = 1u16 << count.ilog2();
@@ -88,9 +93,21 @@ impl Buffers {
         // SAFETY: `entries` is a page-aligned mapping of `count` entries. It lives as long as this value, which the ring's
         // owner drops only after the ring itself, so the kernel never outlives it.
         unsafe {
-            submitter.register_buf_ring_with_flags(entries.start.as_ptr() as u64, count, GROUP, flags)?;
+            submitter.register_buf_ring_with_flags(
+                entries.start.as_ptr() as u64,
+                count,
+                GROUP,
+                flags,
+            )?;
         }
-        let mut buffers = Self { memory, entries, count, size, tail: 0, incremental: flags != 0 };
+        let mut buffers = Self {
+            memory,
+            entries,
+            count,
+            size,
+            tail: 0,
+            incremental: flags != 0,
+        };
         for buffer in 0..count {
             buffers.provide(buffer);
         }
@@ -111,7 +128,13 @@ impl Buffers {
         let index = usize::from(self.tail & (self.count - 1));
         let start = self.address(buffer);
         // SAFETY: `index` is below `count`, the number of entries in the mapping.
-        let entry = unsafe { self.entries.start.as_ptr().cast::<BufRingEntry>().add(index) };
+        let entry = unsafe {
+            self.entries
+                .start
+                .as_ptr()
+                .cast::<BufRingEntry>()
+                .add(index)
+        };
         // SAFETY: the entry lies in our mapping and is aligned. The kernel reads entries from its head up to the published
         // tail only; at most `count` buffers exist, so this one, beyond the tail, is not among them.
         let entry = unsafe { &mut *entry };
@@ -146,7 +169,10 @@ impl Buffers {
     }
 
     fn checked(&self, buffer: u16, start: usize, len: usize) -> *mut u8 {
-        assert!(buffer < self.count && start + len <= self.size as usize, "a segment beyond its buffer");
+        assert!(
+            buffer < self.count && start + len <= self.size as usize,
+            "a segment beyond its buffer"
+        );
         // SAFETY: the assertion keeps `start` within the buffer, and the buffer within the mapping.
         unsafe { self.address(buffer).add(start) }
     }
@@ -154,7 +180,12 @@ impl Buffers {
     fn address(&self, buffer: u16) -> *mut u8 {
         debug_assert!(buffer < self.count);
         // SAFETY: `buffer` is below `count`, and the mapping is `count * size` bytes long.
-        unsafe { self.memory.start.as_ptr().add(usize::from(buffer) * self.size as usize) }
+        unsafe {
+            self.memory
+                .start
+                .as_ptr()
+                .add(usize::from(buffer) * self.size as usize)
+        }
     }
 }
 

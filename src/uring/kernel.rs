@@ -6,7 +6,9 @@ use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::ptr;
 
 use io_uring::types::{SubmitArgs, Timespec};
-use io_uring::{CompletionQueue, IoUring, SubmissionQueue, Submitter, cqueue, opcode, squeue, types};
+use io_uring::{
+    CompletionQueue, IoUring, SubmissionQueue, Submitter, cqueue, opcode, squeue, types,
+};
 
 use super::buffers::{Buffers, GROUP};
 use super::{Completion, Fd, Memory, OpKind, Received, Ring, Token, Wait};
@@ -34,7 +36,7 @@ pub struct KernelRing {
     submission: SubmissionQueue<'static>,
     completion: CompletionQueue<'static>,
     submitter: Submitter<'static>,
-    ring: Owner,
+    _ring: Owner,
     buffers: Buffers,
     account: Account,
     parked: Parked,
@@ -47,7 +49,10 @@ impl Drop for KernelRing {
     fn drop(&mut self) {
         // Nothing may write into the buffers once they are unmapped. A relay drops its ring at rest, so there is nothing left
         // to end but the wake-up; an error leaves what the kernel does itself when a ring is closed.
-        drop(self.submitter.register_sync_cancel(None, types::CancelBuilder::any()));
+        drop(
+            self.submitter
+                .register_sync_cancel(None, types::CancelBuilder::any()),
+        );
     }
 }
 
@@ -124,17 +129,19 @@ impl KernelRing {
         let ring: &'static mut IoUring = unsafe { &mut *ring };
         let (mut submitter, submission, completion) = ring.split();
         // Saves the lookup of the ring's own descriptor in every enter; an old kernel does without.
-        submitter.register_ring_fd().or_else(|error| match error.raw_os_error() {
-            Some(libc::EINVAL) => Ok(()),
-            _ => Err(error),
-        })?;
+        submitter
+            .register_ring_fd()
+            .or_else(|error| match error.raw_os_error() {
+                Some(libc::EINVAL) => Ok(()),
+                _ => Err(error),
+            })?;
         let buffers = Buffers::register(&submitter, size.buffer_bytes)?;
         let account = Account::new(buffers.count());
         let mut this = Self {
             submission,
             completion,
             submitter,
-            ring: owner,
+            _ring: owner,
             buffers,
             account,
             parked: Parked::default(),
@@ -153,7 +160,9 @@ impl KernelRing {
 
     fn listen_for_wake(&mut self) {
         let fd = types::Fd(self.wake.as_raw_fd());
-        let entry = opcode::PollAdd::new(fd, libc::POLLIN as u32).multi(true).build();
+        let entry = opcode::PollAdd::new(fd, libc::POLLIN as u32)
+            .multi(true)
+            .build();
         self.push(entry, Token::WAKE);
     }
 
@@ -181,12 +190,18 @@ impl KernelRing {
         let token = Token::unpack(entry.user_data());
         let result = entry.result();
         Some(match token.op {
-            OpKind::Receive => {
-                Completion::Received { token, what: self.received(entry), armed: cqueue::more(entry.flags()) }
-            }
+            OpKind::Receive => Completion::Received {
+                token,
+                what: self.received(entry),
+                armed: cqueue::more(entry.flags()),
+            },
             OpKind::Send => {
                 let batch = self.parked.take(token)?;
-                Completion::Sent { token, result: usize::try_from(result).map_err(|_| Errno(-result)), batch }
+                Completion::Sent {
+                    token,
+                    result: usize::try_from(result).map_err(|_| Errno(-result)),
+                    batch,
+                }
             }
             OpKind::CancelReceive | OpKind::CancelSend => Completion::Cancelled { token },
             OpKind::Wake => {
@@ -203,7 +218,9 @@ impl KernelRing {
         let flags = entry.flags();
         let len = u32::try_from(entry.result()).unwrap_or(0);
         if let Some(buffer) = cqueue::buffer_select(flags) {
-            let segment = self.account.receive(buffer, len, cqueue::buffer_more(flags));
+            let segment = self
+                .account
+                .receive(buffer, len, cqueue::buffer_more(flags));
             if len > 0 {
                 return Received::Bytes(segment);
             }
@@ -225,7 +242,8 @@ impl KernelRing {
             Wait::Forever => self.submitter.submit_and_wait(1),
             Wait::AtMost(time) => {
                 let time = Timespec::from(time);
-                self.submitter.submit_with_args(1, &SubmitArgs::new().timespec(&time))
+                self.submitter
+                    .submit_with_args(1, &SubmitArgs::new().timespec(&time))
             }
         };
         self.submission.sync();
@@ -240,7 +258,10 @@ impl KernelRing {
 
 /// The time is up, a signal came, or the completion queue has to be emptied first: look at the completions, go on.
 fn is_passing(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN))
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN)
+    )
 }
 
 impl Ring for KernelRing {
@@ -249,7 +270,10 @@ impl Ring for KernelRing {
     }
 
     fn receive(&mut self, token: Token, fd: Fd) {
-        self.push(opcode::RecvMulti::new(types::Fd(fd.0), GROUP).build(), token);
+        self.push(
+            opcode::RecvMulti::new(types::Fd(fd.0), GROUP).build(),
+            token,
+        );
     }
 
     fn send(&mut self, token: Token, fd: Fd, batch: Box<Batch>) {
@@ -261,25 +285,34 @@ impl Ring for KernelRing {
         }
         let bytes = |piece: &Piece| match piece {
             Piece::Segment(segment) => {
-                let bytes = self.buffers.bytes(segment.buffer(), segment.start(), segment.len());
+                let bytes = self
+                    .buffers
+                    .bytes(segment.buffer(), segment.start(), segment.len());
                 (bytes.as_ptr(), bytes.len())
             }
             Piece::Owned(owned) => (owned.as_slice().as_ptr(), owned.len()),
         };
         let entry = if batch.len() == 1 {
             let (start, len) = batch.iter().next().map_or((ptr::null(), 0), bytes);
-            opcode::Send::new(fd, start, u32::try_from(len).unwrap_or(u32::MAX)).flags(flags).build()
+            opcode::Send::new(fd, start, u32::try_from(len).unwrap_or(u32::MAX))
+                .flags(flags)
+                .build()
         } else {
             let vector = self.vectors.next();
             let mut count = 0;
             for (place, piece) in vector.pieces.iter_mut().zip(batch.iter()) {
                 let (start, len) = bytes(piece);
-                *place = libc::iovec { iov_base: start.cast_mut().cast(), iov_len: len };
+                *place = libc::iovec {
+                    iov_base: start.cast_mut().cast(),
+                    iov_len: len,
+                };
                 count += 1;
             }
             vector.header.msg_iov = vector.pieces.as_mut_ptr();
             vector.header.msg_iovlen = count;
-            opcode::SendMsg::new(fd, &vector.header).flags(flags as u32).build()
+            opcode::SendMsg::new(fd, &vector.header)
+                .flags(flags as u32)
+                .build()
         };
         self.push(entry, token);
     }
@@ -290,7 +323,10 @@ impl Ring for KernelRing {
             OpKind::Send => OpKind::CancelSend,
             other => other,
         };
-        self.push(opcode::AsyncCancel::new(token.pack()).build(), token.with_op(op));
+        self.push(
+            opcode::AsyncCancel::new(token.pack()).build(),
+            token.with_op(op),
+        );
     }
 
     fn shutdown(&mut self, fd: Fd) {
@@ -309,7 +345,11 @@ impl Ring for KernelRing {
     fn turn(&mut self, wait: Wait, out: &mut Vec<Completion>) -> io::Result<()> {
         self.buffers.publish();
         self.completion.sync();
-        let wait = if self.completion.is_empty() { wait } else { Wait::No };
+        let wait = if self.completion.is_empty() {
+            wait
+        } else {
+            Wait::No
+        };
         self.enter(wait)?;
         self.overflows += u64::from(self.submission.cq_overflow());
         self.completion.sync();
@@ -327,11 +367,13 @@ impl Ring for KernelRing {
 
 impl Memory for KernelRing {
     fn bytes(&self, segment: &Segment) -> &[u8] {
-        self.buffers.bytes(segment.buffer(), segment.start(), segment.len())
+        self.buffers
+            .bytes(segment.buffer(), segment.start(), segment.len())
     }
 
     fn bytes_mut(&mut self, segment: &mut Segment) -> &mut [u8] {
-        self.buffers.bytes_mut(segment.buffer(), segment.start(), segment.len())
+        self.buffers
+            .bytes_mut(segment.buffer(), segment.start(), segment.len())
     }
 
     fn release(&mut self, segment: Segment) {
@@ -371,5 +413,7 @@ const SUBMISSION_ENTRIES: u32 = 1024;
 
 /// One completion a socket and turn is the common case; the kernel keeps what does not fit, at a price.
 fn completion_entries(sockets_max: usize) -> u32 {
-    u32::try_from(sockets_max.next_power_of_two()).unwrap_or(u32::MAX).clamp(4 * SUBMISSION_ENTRIES, 32 << 10)
+    u32::try_from(sockets_max.next_power_of_two())
+        .unwrap_or(u32::MAX)
+        .clamp(4 * SUBMISSION_ENTRIES, 32 << 10)
 }

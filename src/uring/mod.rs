@@ -43,7 +43,12 @@ pub struct Token {
 
 impl Token {
     /// The token of the wake-up, which belongs to no slot.
-    pub const WAKE: Self = Self { slot: u32::MAX, generation: 0, op: OpKind::Wake, side: Side::Client };
+    pub const WAKE: Self = Self {
+        slot: u32::MAX,
+        generation: 0,
+        op: OpKind::Wake,
+        side: Side::Client,
+    };
 
     pub fn with_op(self, op: OpKind) -> Self {
         Self { op, ..self }
@@ -77,7 +82,11 @@ impl Token {
                 3 => OpKind::CancelSend,
                 _ => OpKind::Wake,
             },
-            side: if side == 0 { Side::Client } else { Side::Backend },
+            side: if side == 0 {
+                Side::Client
+            } else {
+                Side::Backend
+            },
         }
     }
 }
@@ -98,11 +107,21 @@ pub enum Received {
 #[derive(Debug)]
 pub enum Completion {
     /// `armed` says that the receive goes on; without it, the operation is over.
-    Received { token: Token, what: Received, armed: bool },
+    Received {
+        token: Token,
+        what: Received,
+        armed: bool,
+    },
     /// A send is over. `batch` holds everything that was given to it, sent or not.
-    Sent { token: Token, result: Result<usize, Errno>, batch: Box<Batch> },
+    Sent {
+        token: Token,
+        result: Result<usize, Errno>,
+        batch: Box<Batch>,
+    },
     /// A cancellation is over, whether or not it found its operation.
-    Cancelled { token: Token },
+    Cancelled {
+        token: Token,
+    },
     Wake,
 }
 

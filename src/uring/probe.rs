@@ -24,10 +24,23 @@ pub struct Unavailable {
 /// Builds a ring as a relay would, and takes it down again.
 pub fn probe() -> Result<Features, Unavailable> {
     let kernel = crate::sys::kernel_release();
-    let unavailable = |error| Unavailable { kernel: kernel.clone(), error };
+    let unavailable = |error| Unavailable {
+        kernel: kernel.clone(),
+        error,
+    };
     let wake = crate::sys::eventfd().map_err(unavailable)?;
-    let ring = KernelRing::new(Size { sockets_max: 1, buffer_bytes: 256 << 10 }, wake).map_err(unavailable)?;
-    Ok(Features { incremental_buffers: ring.is_incremental(), kernel: kernel.clone() })
+    let ring = KernelRing::new(
+        Size {
+            sockets_max: 1,
+            buffer_bytes: 256 << 10,
+        },
+        wake,
+    )
+    .map_err(unavailable)?;
+    Ok(Features {
+        incremental_buffers: ring.is_incremental(),
+        kernel: kernel.clone(),
+    })
 }
 
 impl fmt::Display for Unavailable {

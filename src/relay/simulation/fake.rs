@@ -83,11 +83,16 @@ pub(super) struct FakeRing {
     receives: HashMap<Token, Fd>,
     sends: Vec<Sending>,
     cancels: Vec<Token>,
-    shared: usize,
 }
 
 impl FakeRing {
-    pub(super) fn new(seed: u64, buffers: u16, size: usize, incremental: bool, faults: Faults) -> Self {
+    pub(super) fn new(
+        seed: u64,
+        buffers: u16,
+        size: usize,
+        incremental: bool,
+        faults: Faults,
+    ) -> Self {
         Self {
             random: Random::new(seed),
             faults,
@@ -100,7 +105,6 @@ impl FakeRing {
             receives: HashMap::new(),
             sends: Vec::new(),
             cancels: Vec::new(),
-            shared: 0,
         }
     }
 
@@ -120,7 +124,9 @@ impl FakeRing {
     /// Segments inside sends.
     pub(super) fn parked_segments(&self) -> usize {
         let pieces = self.sends.iter().flat_map(|send| send.batch.iter());
-        pieces.filter(|piece| matches!(piece, Piece::Segment(_))).count()
+        pieces
+            .filter(|piece| matches!(piece, Piece::Segment(_)))
+            .count()
     }
 
     fn fill(&mut self, fd: Fd) -> Option<Segment> {
@@ -136,7 +142,10 @@ impl FakeRing {
             self.provided.pop_front();
             self.filled = 0;
         }
-        Some(self.account.receive(buffer, u32::try_from(len).unwrap(), more))
+        Some(
+            self.account
+                .receive(buffer, u32::try_from(len).unwrap(), more),
+        )
     }
 
     fn receive_once(&mut self, token: Token, fd: Fd) -> Option<Completion> {
@@ -184,10 +193,22 @@ impl FakeRing {
     }
 
     fn finish(&mut self, index: usize, result: Result<usize, Errno>) -> Completion {
-        let Sending { token, batch, bytes, .. } = self.sends.swap_remove(index);
-        let now: Vec<u8> = batch.iter().flat_map(|piece| self.piece(piece).to_vec()).collect();
+        let Sending {
+            token,
+            batch,
+            bytes,
+            ..
+        } = self.sends.swap_remove(index);
+        let now: Vec<u8> = batch
+            .iter()
+            .flat_map(|piece| self.piece(piece).to_vec())
+            .collect();
         assert_eq!(now, bytes, "bytes were overwritten while they were sent");
-        Completion::Sent { token, result, batch }
+        Completion::Sent {
+            token,
+            result,
+            batch,
+        }
     }
 
     fn piece<'a>(&'a self, piece: &'a Piece) -> &'a [u8] {
@@ -203,14 +224,22 @@ impl FakeRing {
             OpKind::CancelReceive => {
                 let token = target(OpKind::Receive);
                 if self.receives.remove(&token).is_some() {
-                    out.push(Completion::Received { token, what: Received::Cancelled, armed: false });
+                    out.push(Completion::Received {
+                        token,
+                        what: Received::Cancelled,
+                        armed: false,
+                    });
                 }
             }
             OpKind::CancelSend => {
                 let token = target(OpKind::Send);
                 if let Some(index) = self.sends.iter().position(|send| send.token == token) {
                     let done = self.sends[index].done;
-                    let result = if done > 0 { Ok(done) } else { Err(Errno(libc::ECANCELED)) };
+                    let result = if done > 0 {
+                        Ok(done)
+                    } else {
+                        Err(Errno(libc::ECANCELED))
+                    };
                     out.push(self.finish(index, result));
                 }
             }
@@ -250,32 +279,60 @@ impl Ring for FakeRing {
 
     fn receive(&mut self, token: Token, fd: Fd) {
         assert!(!self.socket(fd).closed, "a receive on a closed socket");
-        assert!(self.receives.insert(token, fd).is_none(), "two receives on one socket");
+        assert!(
+            self.receives.insert(token, fd).is_none(),
+            "two receives on one socket"
+        );
     }
 
     fn send(&mut self, token: Token, fd: Fd, batch: Box<Batch>) {
-        assert!(!self.socket(fd).closed && !self.socket(fd).shut, "a send after the end");
-        assert!(self.sends.iter().all(|send| send.fd != fd), "two sends on one socket");
-        let bytes: Vec<u8> = batch.iter().flat_map(|piece| self.piece(piece).to_vec()).collect();
+        assert!(
+            !self.socket(fd).closed && !self.socket(fd).shut,
+            "a send after the end"
+        );
+        assert!(
+            self.sends.iter().all(|send| send.fd != fd),
+            "two sends on one socket"
+        );
+        let bytes: Vec<u8> = batch
+            .iter()
+            .flat_map(|piece| self.piece(piece).to_vec())
+            .collect();
         assert!(!bytes.is_empty(), "an empty send");
         assert_eq!(bytes.len(), batch.bytes());
-        self.sends.push(Sending { token, fd, batch, bytes, done: 0 });
+        self.sends.push(Sending {
+            token,
+            fd,
+            batch,
+            bytes,
+            done: 0,
+        });
     }
 
     fn cancel(&mut self, token: Token) {
-        let op = if token.op == OpKind::Receive { OpKind::CancelReceive } else { OpKind::CancelSend };
+        let op = if token.op == OpKind::Receive {
+            OpKind::CancelReceive
+        } else {
+            OpKind::CancelSend
+        };
         self.cancels.push(token.with_op(op));
     }
 
     fn shutdown(&mut self, fd: Fd) {
-        assert!(self.sends.iter().all(|send| send.fd != fd), "a shutdown over a send");
+        assert!(
+            self.sends.iter().all(|send| send.fd != fd),
+            "a shutdown over a send"
+        );
         self.socket(fd).shut = true;
     }
 
     fn close(&mut self, fd: Fd, reset: bool) {
         let armed = self.receives.values().any(|other| *other == fd);
         let sending = self.sends.iter().any(|send| send.fd == fd);
-        assert!(!armed && !sending, "closed while the kernel still works on it");
+        assert!(
+            !armed && !sending,
+            "closed while the kernel still works on it"
+        );
         let socket = self.socket(fd);
         assert!(!socket.closed, "closed twice");
         socket.closed = true;
@@ -284,10 +341,16 @@ impl Ring for FakeRing {
 
     fn turn(&mut self, _wait: Wait, out: &mut Vec<Completion>) -> io::Result<()> {
         let mut done = Vec::new();
-        let mut receives: Vec<_> = self.receives.iter().map(|(token, fd)| (*token, *fd)).collect();
+        let mut receives: Vec<_> = self
+            .receives
+            .iter()
+            .map(|(token, fd)| (*token, *fd))
+            .collect();
         receives.sort_by_key(|(token, _)| token.pack());
         for (token, fd) in receives {
-            let Some(completion) = self.receive_once(token, fd) else { continue };
+            let Some(completion) = self.receive_once(token, fd) else {
+                continue;
+            };
             if matches!(completion, Completion::Received { armed: false, .. }) {
                 self.receives.remove(&token);
             }
@@ -307,7 +370,6 @@ impl Ring for FakeRing {
         }
         self.shuffle(&mut done);
         out.append(&mut done);
-        self.shared += 1;
         Ok(())
     }
 
@@ -327,13 +389,13 @@ impl FakeRing {
             let j = self.random.below(i + 1);
             let between = completions.get(j..=i).unwrap_or_default();
             let receives: Vec<_> = between.iter().filter_map(key).collect();
-            let clash = [i, j].iter().filter_map(|&k| key(&completions[k])).any(|token| {
-                receives.iter().filter(|other| **other == token).count() > 1
-            });
+            let clash = [i, j]
+                .iter()
+                .filter_map(|&k| key(&completions[k]))
+                .any(|token| receives.iter().filter(|other| **other == token).count() > 1);
             if !clash {
                 completions.swap(i, j);
             }
         }
     }
 }
-

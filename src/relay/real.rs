@@ -1,0 +1,196 @@
+//! The relay over the real ring and real sockets: the little that the simulation cannot show.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use super::policy::{FrameMode, IdleEnd, TunnelPolicy};
+use super::{Endpoint, Limits, RelayHandle, Tunnel, prepare};
+use crate::config::Scheme;
+use crate::observe::access_log::{AccessLog, TunnelFacts};
+use crate::observe::metrics::RelayMetrics;
+use crate::observe::request_id::RequestId;
+use crate::proto::handshake::{Extensions, Upgraded};
+
+struct Running {
+    handle: RelayHandle,
+    metrics: Arc<RelayMetrics>,
+    thread: JoinHandle<()>,
+}
+
+fn start(half_bytes_max: usize) -> Running {
+    let limits = Limits {
+        tunnels_max: 64,
+        buffer_bytes: 1 << 20,
+        half_bytes_max,
+        spill_bytes_max: 4 << 20,
+        slow_consumer: Duration::from_secs(30),
+        close_grace: Duration::from_secs(1),
+        adopt_per_turn: 4,
+    };
+    let metrics = Arc::<RelayMetrics>::default();
+    let (handle, prepared) = prepare(limits, Arc::clone(&metrics), AccessLog::off().0).unwrap();
+    let thread = std::thread::spawn(move || prepared.run(|| {}).unwrap());
+    Running {
+        handle,
+        metrics,
+        thread,
+    }
+}
+
+impl Running {
+    fn stop(self) {
+        self.handle.stop();
+        self.thread.join().unwrap();
+        assert_eq!(self.metrics.tunnels.value(), 0);
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a test may begin at any time")]
+    fn open(&self) -> (TcpStream, TcpStream) {
+        let (client, client_socket) = pair();
+        let (backend, backend_socket) = pair();
+        let policy = Arc::new(TunnelPolicy {
+            api: "API01".into(),
+            group: "DEFAULT".into(),
+            environment: "RELEASE".into(),
+            idle_timeout: Duration::from_secs(60),
+            idle_end: IdleEnd::Close,
+            frames: FrameMode::Strict,
+            message_bytes_max: 0,
+        });
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        let facts = TunnelFacts {
+            id: RequestId([0; 16]),
+            policy,
+            scheme: Scheme::Http,
+            client: address,
+            backend: address,
+            opened_at: SystemTime::now(),
+            handshake: Duration::ZERO,
+        };
+        let endpoint = |socket: TcpStream| Endpoint {
+            socket: socket.into(),
+            tls: None,
+            plaintext: Vec::new(),
+            ciphertext: Vec::new(),
+            eof: false,
+        };
+        let upgraded = Upgraded::assumed(Extensions::None);
+        let permit = self.handle.permit().unwrap();
+        self.handle.adopt(Tunnel::new(
+            upgraded,
+            endpoint(client_socket),
+            endpoint(backend_socket),
+            facts,
+            permit,
+        ));
+        (client, backend)
+    }
+}
+
+fn pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (theirs, _) = listener.accept().unwrap();
+    for socket in [&ours, &theirs] {
+        socket
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+    }
+    (ours, theirs)
+}
+
+/// A binary frame of `len` bytes, masked with zero.
+fn frame(len: usize) -> Vec<u8> {
+    let mut frame = vec![0x82, 0x80 | 127];
+    frame.extend((len as u64).to_be_bytes());
+    frame.extend([0; 4]);
+    frame.extend((0..len).map(|i| i.to_le_bytes()[0]));
+    frame
+}
+
+#[test]
+fn messages_of_all_sizes_pass() {
+    let relay = start(64 << 10);
+    let (mut client, mut backend) = relay.open();
+    for len in [0, 1, 70_000, 4 << 20] {
+        let sent = frame(len.max(65_536));
+        let writer = std::thread::spawn({
+            let (mut client, sent) = (client.try_clone().unwrap(), sent.clone());
+            move || client.write_all(&sent).unwrap()
+        });
+        let mut received = vec![0; sent.len()];
+        backend.read_exact(&mut received).unwrap();
+        writer.join().unwrap();
+        assert!(received == sent);
+    }
+    backend.write_all(&[0x81, 2, b'h', b'i']).unwrap();
+    let mut text = [0; 4];
+    client.read_exact(&mut text).unwrap();
+    assert_eq!(text, [0x81, 2, b'h', b'i']);
+    drop(client);
+    assert_eq!(backend.read(&mut text).unwrap(), 0);
+    drop(backend);
+    relay.stop();
+}
+
+#[test]
+fn reader_that_falls_behind_loses_nothing() {
+    let relay = start(64 << 10);
+    let (client, mut backend) = relay.open();
+    let sent = frame(16 << 20);
+    let writer = std::thread::spawn({
+        let (mut client, sent) = (client.try_clone().unwrap(), sent.clone());
+        move || client.write_all(&sent).unwrap()
+    });
+    // Nothing is read until the relay has had to hold back.
+    while relay.metrics.paused.value() == 0 {
+        std::thread::yield_now();
+    }
+    let mut received = vec![0; sent.len()];
+    backend.read_exact(&mut received).unwrap();
+    writer.join().unwrap();
+    assert!(received == sent);
+    relay.stop();
+}
+
+#[test]
+fn drain_tells_both_sides() {
+    let relay = start(64 << 10);
+    let (mut client, mut backend) = relay.open();
+    client.write_all(&[0x89, 0x80, 0, 0, 0, 0]).unwrap();
+    let mut ping = [0; 6];
+    backend.read_exact(&mut ping).unwrap();
+    relay.handle.drain();
+    let mut close = [0; 4];
+    client.read_exact(&mut close).unwrap();
+    assert_eq!(close, [0x88, 12, 0x03, 0xe9]);
+    let mut close = Vec::new();
+    drop(client);
+    backend.read_to_end(&mut close).unwrap();
+    assert_eq!(close.get(..2), Some(&[0x88, 0x80 | 12][..]));
+    drop(backend);
+    relay.stop();
+}
+
+#[test]
+fn many_tunnels_come_and_go() {
+    let relay = start(64 << 10);
+    for _ in 0..20 {
+        let mut open: Vec<_> = (0..32).map(|_| relay.open()).collect();
+        for (client, backend) in &mut open {
+            client.write_all(&[0x89, 0x80, 0, 0, 0, 0]).unwrap();
+            let mut ping = [0; 6];
+            backend.read_exact(&mut ping).unwrap();
+        }
+        drop(open);
+        // Slots come back when both sockets are at rest.
+        while relay.metrics.tunnels.value() > 0 {
+            std::thread::yield_now();
+        }
+    }
+    assert_eq!(relay.metrics.opened.value(), 640);
+    relay.stop();
+}

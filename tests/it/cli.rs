@@ -1,0 +1,230 @@
+//! The command line: what it prints, and what it exits with.
+
+use std::process::{Command, Stdio};
+
+use crate::support::Transport;
+use crate::support::backend::refusing;
+use crate::support::client::Client;
+use crate::support::frame::{TEXT, masked};
+use crate::support::program::{Ringgate, Workspace, command};
+use crate::support::settings::Settings;
+
+#[test]
+fn check_accepts_what_run_accepts() {
+    let workspace = Workspace::new();
+    Settings::hello(refusing()).write(&workspace);
+    let checked = command(&["check", "-c", "ringgate.toml"], &workspace.path(""));
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+}
+
+#[test]
+fn check_names_every_mistake_with_its_place() {
+    let workspace = Workspace::new();
+    let settings = Settings::hello(refusing())
+        .with("[timeouts]\nhandshake = \"soon\"\n\n[limits]\nconections_max = 5");
+    let toml = settings.toml();
+    let line_of = |text: &str| {
+        1 + toml
+            .lines()
+            .position(|line| line.starts_with(text))
+            .unwrap()
+    };
+    let places = [line_of("handshake"), line_of("conections_max")];
+    workspace.write("ringgate.toml", &toml);
+    let definition = settings
+        .definition()
+        .replace("timeout: 60000", "timeout: 999999");
+    let timeout = 1 + definition
+        .lines()
+        .position(|line| line.contains("999999"))
+        .unwrap();
+    workspace.write("api.yaml", &definition);
+
+    let checked = command(&["check", "-c", "ringgate.toml"], &workspace.path(""));
+    assert_eq!(checked.code, Some(1), "{checked:?}");
+    let said = checked.stdout + &checked.stderr;
+    for expected in [
+        format!("ringgate.toml:{}", places[0]),
+        "timeouts.handshake".into(),
+        format!("ringgate.toml:{}", places[1]),
+        "conections_max".into(),
+        "connections_max".into(),
+        format!("api.yaml:{timeout}"),
+        "timeout".into(),
+    ] {
+        assert!(
+            said.contains(&expected),
+            "{expected} is missing in:\n{said}"
+        );
+    }
+}
+
+#[test]
+fn run_refuses_what_check_refuses() {
+    let workspace = Workspace::new();
+    let settings = Settings::hello(refusing()).with("[workers]\nno_such_key = 1");
+    workspace.write("ringgate.toml", &settings.toml());
+    workspace.write("api.yaml", &settings.definition());
+    let ran = command(&["run", "-c", "ringgate.toml"], &workspace.path(""));
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+}
+
+#[test]
+fn missing_file_is_named() {
+    let workspace = Workspace::new();
+    for verb in ["run", "check"] {
+        let output = command(&[verb, "-c", "absent.toml"], &workspace.path(""));
+        assert_eq!(output.code, Some(1), "{output:?}");
+        assert!((output.stdout + &output.stderr).contains("absent.toml"));
+    }
+}
+
+#[test]
+fn protected_apis_are_not_served_unprotected() {
+    let workspace = Workspace::new();
+    let settings = Settings::hello(refusing());
+    workspace.write("ringgate.toml", &settings.toml());
+    let protected = settings.definition().replace(
+        "      responses:",
+        "      security:\n        - apig-auth-app: []\n      responses:",
+    ) + "components:\n  securitySchemes:\n    apig-auth-app:\n      type: apiKey\n      in: header\n      name: Authorization\n      x-apigateway-auth-type: AppSigv1\n";
+    workspace.write("api.yaml", &protected);
+    let checked = command(&["check", "-c", "ringgate.toml"], &workspace.path(""));
+    assert_eq!(checked.code, Some(1), "{checked:?}");
+    assert!((checked.stdout + &checked.stderr).contains("api.yaml"));
+}
+
+#[test]
+fn version_tells_of_build_and_kernel() {
+    let workspace = Workspace::new();
+    let output = command(&["-V"], &workspace.path(""));
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    for expected in [env!("CARGO_PKG_VERSION"), kernel.trim(), "io_uring"] {
+        assert!(
+            output.stdout.contains(expected),
+            "{expected} is missing in {}",
+            output.stdout
+        );
+    }
+}
+
+#[test]
+fn proxy_says_what_is_wrong_with_its_arguments() {
+    let workspace = Workspace::new();
+    for arguments in [
+        &["proxy", "--listen", "127.0.0.1:0"][..],
+        &[
+            "proxy",
+            "--listen",
+            "nowhere",
+            "--backend",
+            "ws://127.0.0.1:1",
+        ],
+        &[
+            "proxy",
+            "--listen",
+            "127.0.0.1:0",
+            "--backend",
+            "gopher://127.0.0.1:1",
+        ],
+        &[
+            "proxy",
+            "--listen",
+            "127.0.0.1:0",
+            "--backend",
+            "ws://127.0.0.1:1",
+            "--cert",
+            "cert.pem",
+        ],
+        &[
+            "proxy",
+            "--listen",
+            "127.0.0.1:0",
+            "--backend",
+            "ws://127.0.0.1:1",
+            "--cert",
+            "absent.pem",
+            "--key",
+            "key.pem",
+        ],
+        &[
+            "proxy",
+            "--listen",
+            "127.0.0.1:0",
+            "--backend",
+            "ws://127.0.0.1:1",
+            "--path",
+            "no-slash",
+        ],
+        &[
+            "proxy",
+            "--listen",
+            "127.0.0.1:0",
+            "--backend",
+            "ws://127.0.0.1:1",
+            "--cores",
+            "9999",
+        ],
+    ] {
+        let output = command(arguments, &workspace.path(""));
+        assert!(
+            matches!(output.code, Some(1 | 2)),
+            "{arguments:?}: {output:?}"
+        );
+        assert!(!output.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn taken_port_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let workspace = Workspace::new();
+    let output = command(
+        &[
+            "proxy",
+            "--listen",
+            &address,
+            "--backend",
+            "ws://127.0.0.1:1",
+        ],
+        &workspace.path(""),
+    );
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.stderr.contains(&address), "{}", output.stderr);
+}
+
+#[test]
+fn demo_echoes_over_both_schemes() {
+    let workspace = Workspace::new();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringgate"));
+    command.arg("demo").stderr(Stdio::piped());
+    let program = Ringgate::start(command, workspace);
+    for transport in [Transport::Plain, Transport::Tls] {
+        let listener = program.listener(transport);
+        assert!(listener.address.ip().is_loopback());
+        let mut client = match transport {
+            Transport::Plain => Client::plain(listener.address),
+            // Its certificate is made anew at each start, and nobody can know it.
+            Transport::Tls => continue,
+        };
+        client.upgrade("/hello");
+        client.send(masked(TEXT, b"hello"));
+        assert_eq!(client.read_frame().payload, b"hello");
+    }
+}
+
+#[test]
+fn line_before_ready_names_where_it_listens() {
+    let program = Ringgate::run(&Settings::hello(refusing()));
+    let [plain, tls] = program.listeners.as_slice() else {
+        panic!("two listeners, not {:?}", program.listeners)
+    };
+    assert_eq!(
+        (plain.transport, tls.transport),
+        (Transport::Plain, Transport::Tls)
+    );
+    assert_ne!(plain.address.port(), 0);
+    assert_ne!(plain.address, tls.address);
+}

@@ -1,0 +1,18 @@
+//! The real binary, driven by clients and servers that others wrote, and by bytes that nobody should send.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on says so by panicking"
+)]
+
+mod support;
+
+mod admin;
+mod cli;
+mod faults;
+mod handshake;
+mod messages;
+mod peers;
+mod refusals;
+mod stop;
+mod tls;

@@ -1,0 +1,378 @@
+//! The program as a child process: started on free ports, awaited until ready, ended by its id.
+
+use std::cell::RefCell;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Instant;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::certificate::Certificate;
+use super::client::Client;
+use super::settings::Settings;
+use super::{DEADLINE, Transport, eventually};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_ringgate");
+
+/// A directory of its own, with a certificate in it.
+#[derive(Debug)]
+pub(crate) struct Workspace {
+    dir: TempDir,
+    pub(crate) certificate: Certificate,
+}
+
+impl Workspace {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let certificate = Certificate::create(dir.path());
+        Self { dir, certificate }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+/// A running ringgate. Dropping it kills it.
+#[derive(Debug)]
+pub(crate) struct Ringgate {
+    child: Child,
+    pub(crate) workspace: Workspace,
+    pub(crate) listeners: Vec<Listener>,
+    lines: Receiver<String>,
+    log: RefCell<Vec<Value>>,
+    errors: Arc<Mutex<String>>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Listener {
+    pub(crate) transport: Transport,
+    pub(crate) address: SocketAddr,
+}
+
+impl Ringgate {
+    /// `ringgate proxy` to these backends, on one listener on a free port of 127.0.0.1.
+    pub(crate) fn proxy(transport: Transport, backends: &[SocketAddr]) -> Self {
+        Self::proxy_with(transport, backends, &[])
+    }
+
+    pub(crate) fn proxy_with(
+        transport: Transport,
+        backends: &[SocketAddr],
+        options: &[&str],
+    ) -> Self {
+        let backends: Vec<_> = backends.iter().map(|at| format!("ws://{at}")).collect();
+        let mut arguments = vec!["proxy"];
+        for backend in &backends {
+            arguments.extend(["--backend", backend]);
+        }
+        if !options.contains(&"--listen") {
+            arguments.extend(["--listen", "127.0.0.1:0"]);
+        }
+        arguments.extend(["--cores", "0"]);
+        arguments.extend(options);
+        let workspace = Workspace::new();
+        let socket = workspace.path("admin.sock");
+        let mut command = Command::new(BINARY);
+        command.args(arguments).arg("--admin-socket").arg(socket);
+        if transport == Transport::Tls {
+            let Certificate {
+                certificate, key, ..
+            } = &workspace.certificate;
+            command.arg("--cert").arg(certificate).arg("--key").arg(key);
+        }
+        Self::start(command, workspace)
+    }
+
+    /// `ringgate run` with these settings.
+    pub(crate) fn run(settings: &Settings) -> Self {
+        let workspace = Workspace::new();
+        let file = settings.write(&workspace);
+        let mut command = Command::new(BINARY);
+        command.arg("run").arg("-c").arg(file);
+        Self::start(command, workspace)
+    }
+
+    /// `ringgate run` with at most so many descriptors.
+    pub(crate) fn run_within(descriptors: u32, settings: &Settings) -> Self {
+        let workspace = Workspace::new();
+        let file = settings.write(&workspace);
+        let mut command = Command::new("sh");
+        let script = format!("ulimit -n {descriptors}; exec \"$0\" run -c \"$1\"");
+        command.args(["-c", &script, BINARY]).arg(file);
+        Self::start(command, workspace)
+    }
+
+    pub(crate) fn start(mut command: Command, workspace: Workspace) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .env("NO_COLOR", "1")
+            .spawn()
+            .unwrap();
+        let lines = read_lines(child.stdout.take().unwrap());
+        let errors = collect(child.stderr.take().unwrap());
+        let mut program = Self {
+            child,
+            workspace,
+            listeners: Vec::new(),
+            lines,
+            log: RefCell::default(),
+            errors,
+        };
+        program.await_ready();
+        program
+    }
+
+    fn await_ready(&mut self) {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Ok(line) = self.lines.recv_timeout(left) else {
+                panic!("not ready, and stderr says:\n{}", self.errors());
+            };
+            if let Some(url) = line.strip_prefix("listening on ") {
+                self.listeners.push(Listener::parse(url.trim()));
+            }
+            if line == "ready" {
+                return;
+            }
+        }
+    }
+
+    /// The first listener.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.listeners.first().unwrap().address
+    }
+
+    pub(crate) fn listener(&self, transport: Transport) -> &Listener {
+        let found = self.listeners.iter().find(|l| l.transport == transport);
+        found.unwrap()
+    }
+
+    /// A connection to the first listener, TLS established where it speaks it.
+    pub(crate) fn connect(&self) -> Client {
+        self.connect_to(self.listeners.first().unwrap())
+    }
+
+    pub(crate) fn connect_to(&self, listener: &Listener) -> Client {
+        match listener.transport {
+            Transport::Plain => Client::plain(listener.address),
+            Transport::Tls => Client::tls(listener.address, self.workspace.certificate.client()),
+        }
+    }
+
+    /// The first line of the access log that fits, among those written so far and those to come.
+    pub(crate) fn log_line(&self, event: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        let fits = |line: &Value| line["event"] == event && fits(line);
+        if let Some(line) = self.log.borrow().iter().find(|line| fits(line)) {
+            return line.clone();
+        }
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Ok(text) = self.lines.recv_timeout(left) else {
+                panic!("no {event} line among {:#?}", self.log.borrow());
+            };
+            let Ok(line) = serde_json::from_str::<Value>(&text) else {
+                continue;
+            };
+            self.log.borrow_mut().push(line.clone());
+            if fits(&line) {
+                return line;
+            }
+        }
+    }
+
+    /// The line about the end of some tunnel.
+    pub(crate) fn tunnel_close(&self) -> Value {
+        self.log_line("tunnel_close", |_| true)
+    }
+
+    /// Status, head and body of a GET on the admin socket.
+    pub(crate) fn admin(&self, path: &str) -> (u16, String, String) {
+        self.admin_raw(&format!(
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        ))
+    }
+
+    pub(crate) fn admin_raw(&self, request: &str) -> (u16, String, String) {
+        let mut stream = UnixStream::connect(self.admin_socket()).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, head.to_owned(), body.to_owned())
+    }
+
+    pub(crate) fn admin_socket(&self) -> PathBuf {
+        self.workspace.path("admin.sock")
+    }
+
+    /// The value of one series, 0 where it is absent.
+    pub(crate) fn metric(&self, series: &str) -> f64 {
+        let (_, _, body) = self.admin("/metrics");
+        let found = body.lines().find_map(|line| line.strip_prefix(series));
+        found.map_or(0.0, |value| value.trim().parse().unwrap())
+    }
+
+    pub(crate) fn await_metric(&self, series: &str, value: f64) {
+        eventually(&format!("{series} is {value}"), || {
+            (self.metric(series) - value).abs() < f64::EPSILON
+        });
+    }
+
+    /// Sends a signal by name, such as `TERM`.
+    pub(crate) fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("sh")
+            .args(["-c", "kill -s \"$0\" \"$1\"", name, &id])
+            .status()
+            .unwrap();
+        assert!(sent.success(), "kill -s {name}");
+    }
+
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let mut status = None;
+        eventually("the program ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Time on the CPU so far, in clock ticks of the kernel (a hundredth of a second).
+    pub(crate) fn cpu_ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // The name in brackets may hold spaces; utime and stime are the 12th and 13th field behind it.
+        let fields = stat.rsplit_once(')').unwrap().1;
+        let fields: Vec<_> = fields.split_whitespace().collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    }
+
+    pub(crate) fn errors(&self) -> String {
+        self.errors.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Ringgate {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        self.child.kill().ok();
+        self.child.wait().ok();
+        if thread::panicking() {
+            eprintln!("--- stderr of ringgate ---\n{}", self.errors());
+        }
+    }
+}
+
+impl Listener {
+    fn parse(url: &str) -> Self {
+        let (scheme, rest) = url.split_once("://").unwrap();
+        let address = rest.split('/').next().unwrap();
+        Self {
+            transport: match scheme {
+                "ws" => Transport::Plain,
+                "wss" => Transport::Tls,
+                other => panic!("unknown scheme {other}"),
+            },
+            address: address.parse().unwrap(),
+        }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        let scheme = match self.transport {
+            Transport::Plain => "ws",
+            Transport::Tls => "wss",
+        };
+        format!("{scheme}://{}{path}", self.address)
+    }
+}
+
+/// Output of a command that ends by itself.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+pub(crate) fn command(arguments: &[&str], dir: &Path) -> Output {
+    let mut child = Command::new(BINARY)
+        .args(arguments)
+        .current_dir(dir)
+        .env("NO_COLOR", "1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stdout = collect(child.stdout.take().unwrap());
+    let stderr = collect(child.stderr.take().unwrap());
+    let mut status = None;
+    let deadline = Instant::now() + DEADLINE;
+    while status.is_none() && Instant::now() < deadline {
+        status = child.try_wait().unwrap();
+        thread::yield_now();
+    }
+    if status.is_none() {
+        child.kill().unwrap();
+        child.wait().unwrap();
+        panic!("`ringgate {}` did not end", arguments.join(" "));
+    }
+    // The pipes are read to their end.
+    eventually("output read", || {
+        Arc::strong_count(&stdout) == 1 && Arc::strong_count(&stderr) == 1
+    });
+    let text = |shared: Arc<Mutex<String>>| shared.lock().unwrap().clone();
+    Output {
+        code: status.unwrap().code(),
+        stdout: text(stdout),
+        stderr: text(stderr),
+    }
+}
+
+fn read_lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, lines) = channel();
+    thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+fn collect(mut pipe: impl Read + Send + 'static) -> Arc<Mutex<String>> {
+    let text = Arc::new(Mutex::new(String::new()));
+    let shared = Arc::clone(&text);
+    thread::spawn(move || {
+        let mut buf = [0; 4096];
+        while let Ok(n @ 1..) = pipe.read(&mut buf) {
+            let piece = String::from_utf8_lossy(&buf[..n]);
+            shared.lock().unwrap().push_str(&piece);
+        }
+    });
+    text
+}

@@ -1,0 +1,102 @@
+//! Python's `websockets` as client and server.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use serde_json::Value;
+
+/// Whether the package is there. Where `RINGGATE_REQUIRE_PEERS` is 1, as in CI, its absence is a failure.
+pub(crate) fn available() -> bool {
+    let found = Command::new("python3")
+        .args(["-c", "import websockets.sync.client"])
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    let required = std::env::var("RINGGATE_REQUIRE_PEERS").is_ok_and(|value| value == "1");
+    assert!(found || !required, "python3 has no package `websockets`");
+    if !found {
+        eprintln!("skipped: python3 has no package `websockets`");
+    }
+    found
+}
+
+fn script(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/it/peers")
+        .join(name)
+}
+
+/// A server process: it echoes text and binary, offers permessage-deflate, and prints a JSON line for each end.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+    pub(crate) address: SocketAddr,
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        let mut child = Command::new("python3")
+            .arg(script("server.py"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        lines.read_line(&mut line).unwrap();
+        let port = line.trim().parse().unwrap();
+        Self {
+            child,
+            lines,
+            address: (Ipv4Addr::LOCALHOST, port).into(),
+        }
+    }
+
+    /// What the server says of its next conversation to end.
+    pub(crate) fn conversation(&mut self) -> Value {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap()
+    }
+
+    /// Ends the process without a word to its peers.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may be dead already.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// Runs the client in one of its modes to its end, and returns what it printed.
+pub(crate) fn client(mode: &str, url: &str, authority: Option<&PathBuf>) -> Value {
+    let mut command = Command::new("python3");
+    command.arg(script("client.py")).args([mode, url]);
+    if let Some(authority) = authority {
+        command.arg(authority);
+    }
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut text = String::new();
+    child
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut text)
+        .unwrap();
+    let status = child.wait().unwrap();
+    assert!(status.success(), "client.py {mode}: {text}");
+    serde_json::from_str(&text).unwrap()
+}

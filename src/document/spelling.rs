@@ -1,7 +1,10 @@
 //! The name that was probably meant.
 
 /// The known name nearest to `written`, if it is near enough to be a slip of the hand.
-pub(crate) fn likely<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn likely<'a>(
+    written: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     let slips_max = written.chars().count().div_ceil(4).min(4);
     known
         .into_iter()
@@ -32,7 +35,11 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 fn folded(c: char) -> char {
-    if c == '_' { '-' } else { c.to_ascii_lowercase() }
+    if c == '_' {
+        '-'
+    } else {
+        c.to_ascii_lowercase()
+    }
 }
 
 #[cfg(test)]
@@ -56,7 +63,12 @@ mod tests {
 
     #[test]
     fn the_distance_counts_single_slips() {
-        for (a, b, expected) in [("", "", 0), ("ab", "ba", 2), ("kitten", "sitting", 3), ("", "xyz", 3)] {
+        for (a, b, expected) in [
+            ("", "", 0),
+            ("ab", "ba", 2),
+            ("kitten", "sitting", 3),
+            ("", "xyz", 3),
+        ] {
             assert_eq!(distance(a, b), expected);
             assert_eq!(distance(b, a), expected);
         }

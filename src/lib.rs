@@ -8,8 +8,8 @@
 pub mod cli;
 
 pub mod config;
-pub mod document;
 pub mod definition;
+pub mod document;
 
 pub mod catalog;
 

@@ -26,7 +26,8 @@ paths:
 ";
 
 fn one(members: &str, endpoints: &str) -> String {
-    ONE.replace("$members", members).replace("$endpoints", endpoints)
+    ONE.replace("$members", members)
+        .replace("$endpoints", endpoints)
 }
 
 fn read(text: &str, config: &Config) -> (Option<Definition>, Vec<Complaint>) {
@@ -44,7 +45,11 @@ fn check(text: &str, severity: Severity, line: u32, key: &str, said: &str) {
     let (definition, complaints) = read(text, &Config::base());
     assert_eq!(complaints.len(), 1, "{text}\n{complaints:#?}");
     let complaint = &complaints[0];
-    assert_eq!((complaint.line, complaint.key.as_str(), complaint.severity), (line, key, severity), "{complaint}");
+    assert_eq!(
+        (complaint.line, complaint.key.as_str(), complaint.severity),
+        (line, key, severity),
+        "{complaint}"
+    );
     assert!(complaint.to_string().contains(said), "{complaint}");
     assert!(!complaint.remedy.is_empty() && complaint.column > 0);
     let served = definition.is_some_and(|definition| !definition.apis.is_empty());
@@ -60,11 +65,20 @@ fn the_scenario_is_read_from_both_formats() {
         let apis = apis(text);
         assert_eq!(apis.len(), 1);
         let api = &apis[0];
-        assert_eq!((api.name.as_str(), api.method, api.path.as_str()), ("API01", Method::Get, "/hello"));
+        assert_eq!(
+            (api.name.as_str(), api.method, api.path.as_str()),
+            ("API01", Method::Get, "/hello")
+        );
         assert_eq!(api.schemes, Schemes::Https);
         let backend = &api.backend;
-        assert_eq!((backend.scheme, backend.method, backend.retry_count), (Scheme::Http, Method::Get, -1));
-        assert_eq!((backend.address.text.as_str(), backend.path.text.as_str()), ("127.0.0.1:9000", "/"));
+        assert_eq!(
+            (backend.scheme, backend.method, backend.retry_count),
+            (Scheme::Http, Method::Get, -1)
+        );
+        assert_eq!(
+            (backend.address.text.as_str(), backend.path.text.as_str()),
+            ("127.0.0.1:9000", "/")
+        );
         assert_eq!(backend.timeout, Duration::from_secs(60));
     }
 }
@@ -75,15 +89,24 @@ fn json_is_read_as_well() {
         "x-apigateway-backend": {"type": "http", "httpEndpoints": {"address": ["#host#:80"], "scheme": "HTTP",
         "method": "any", "path": "/\u0061\ud83d\ude00", "retryCount": 3, "timeout": "100"}}}}}}"##;
     let api = &apis(text)[0];
-    assert_eq!((api.backend.path.text.as_str(), api.backend.retry_count), ("/a😀", 3));
-    assert_eq!((api.backend.method, api.backend.timeout), (Method::Any, Duration::from_millis(100)));
+    assert_eq!(
+        (api.backend.path.text.as_str(), api.backend.retry_count),
+        ("/a😀", 3)
+    );
+    assert_eq!(
+        (api.backend.method, api.backend.timeout),
+        (Method::Any, Duration::from_millis(100))
+    );
     assert_eq!(api.backend.address.text, "#host#:80");
 }
 
 #[test]
 fn defaults_are_those_of_the_import_format() {
     let api = &apis(&one("x-apigateway-cors: false", "description: x"))[0];
-    assert_eq!((api.schemes, api.backend.timeout), (Schemes::Https, Duration::from_secs(5)));
+    assert_eq!(
+        (api.schemes, api.backend.timeout),
+        (Schemes::Https, Duration::from_secs(5))
+    );
     assert_eq!(api.backend.retry_count, -1);
 }
 
@@ -96,20 +119,40 @@ fn the_protocol_comes_from_the_nearest_schemes() {
         ("schemes: [ws, wss]", Schemes::Both),
         ("schemes: []", Schemes::Https),
     ] {
-        assert_eq!(apis(&one(members, "description: x"))[0].schemes, expected, "{members}");
+        assert_eq!(
+            apis(&one(members, "description: x"))[0].schemes,
+            expected,
+            "{members}"
+        );
     }
     let with_root = format!("schemes: [http]\n{}", one("tags: []", "description: x"));
     assert_eq!(apis(&with_root)[0].schemes, Schemes::Http);
     let operation = "operationId: API01, x-apigateway-backend: {type: HTTP, httpEndpoints: {address: a, scheme: http, \
                      method: GET, path: /}}";
     for (root, path, own, expected) in [
-        ("http://a", "https://a", "https://a}, {url: wss://b", Schemes::Https),
-        ("http://a", "http://a", "https://a}, {url: ws://b", Schemes::Both),
+        (
+            "http://a",
+            "https://a",
+            "https://a}, {url: wss://b",
+            Schemes::Https,
+        ),
+        (
+            "http://a",
+            "http://a",
+            "https://a}, {url: ws://b",
+            Schemes::Both,
+        ),
         ("http://a", "https://a", "", Schemes::Https),
         ("http://a", "", "", Schemes::Http),
         ("", "", "", Schemes::Https),
     ] {
-        let servers = |url: &str| if url.is_empty() { "[]".to_owned() } else { format!("[{{url: {url}}}]") };
+        let servers = |url: &str| {
+            if url.is_empty() {
+                "[]".to_owned()
+            } else {
+                format!("[{{url: {url}}}]")
+            }
+        };
         let text = format!(
             "openapi: 3.0.0\ninfo: {{title: DEFAULT}}\nservers: {}\npaths: {{/a: {{servers: {}, get: {{servers: {}, \
              {operation}}}}}}}",
@@ -136,32 +179,154 @@ fn mistakes_in_operations_have_place_key_and_code() {
     let operation = "paths[\"/hello\"].get";
     let endpoints = format!("{operation}.x-apigateway-backend.httpEndpoints");
     for (members, in_endpoints, severity, line, key, said) in [
-        ("x-apigateway-match-mode: exact", "", Error, 7, ".x-apigateway-match-mode", "(APIG.2011)"),
-        ("x-apigateway-request-type: secret", "", Error, 7, ".x-apigateway-request-type", "allowed: \"public\""),
-        ("x-apigateway-cors: 'no'", "", Error, 7, ".x-apigateway-cors", "true or false"),
-        ("x-apigateway-response: none", "", Error, 7, ".x-apigateway-response", "no set of gateway responses `none`"),
-        ("schemes: [ftp]", "", Error, 7, ".schemes[0]", "allowed: \"http\""),
-        ("security: [{none: []}]", "", Error, 7, ".security[0].none", "no security scheme `none`"),
-        ("x-apigateway-mach-mode: SWA", "", Warning, 7, ".x-apigateway-mach-mode", "did you mean `x-apigateway-match-mode`?"),
-        ("x-apigatway-cors: true", "", Warning, 7, ".x-apigatway-cors", "did you mean `x-apigateway-cors`?"),
-        ("x-apigateway-invented: 1", "", Warning, 7, ".x-apigateway-invented", "unknown key"),
-        ("sumary: x", "", Warning, 7, ".sumary", "did you mean `summary`?"),
-        ("", "timeout: 0", Error, 15, ".timeout", "0 is too small; 1 to 60000 is allowed (milliseconds"),
+        (
+            "x-apigateway-match-mode: exact",
+            "",
+            Error,
+            7,
+            ".x-apigateway-match-mode",
+            "(APIG.2011)",
+        ),
+        (
+            "x-apigateway-request-type: secret",
+            "",
+            Error,
+            7,
+            ".x-apigateway-request-type",
+            "allowed: \"public\"",
+        ),
+        (
+            "x-apigateway-cors: 'no'",
+            "",
+            Error,
+            7,
+            ".x-apigateway-cors",
+            "true or false",
+        ),
+        (
+            "x-apigateway-response: none",
+            "",
+            Error,
+            7,
+            ".x-apigateway-response",
+            "no set of gateway responses `none`",
+        ),
+        (
+            "schemes: [ftp]",
+            "",
+            Error,
+            7,
+            ".schemes[0]",
+            "allowed: \"http\"",
+        ),
+        (
+            "security: [{none: []}]",
+            "",
+            Error,
+            7,
+            ".security[0].none",
+            "no security scheme `none`",
+        ),
+        (
+            "x-apigateway-mach-mode: SWA",
+            "",
+            Warning,
+            7,
+            ".x-apigateway-mach-mode",
+            "did you mean `x-apigateway-match-mode`?",
+        ),
+        (
+            "x-apigatway-cors: true",
+            "",
+            Warning,
+            7,
+            ".x-apigatway-cors",
+            "did you mean `x-apigateway-cors`?",
+        ),
+        (
+            "x-apigateway-invented: 1",
+            "",
+            Warning,
+            7,
+            ".x-apigateway-invented",
+            "unknown key",
+        ),
+        (
+            "sumary: x",
+            "",
+            Warning,
+            7,
+            ".sumary",
+            "did you mean `summary`?",
+        ),
+        (
+            "",
+            "timeout: 0",
+            Error,
+            15,
+            ".timeout",
+            "0 is too small; 1 to 60000 is allowed (milliseconds",
+        ),
         ("", "timeout: 60001", Error, 15, ".timeout", "(APIG.2003)"),
-        ("", "timeout: soon", Error, 15, ".timeout", "\"soon\" is not an integer"),
-        ("", "retryCount: 11", Error, 15, ".retryCount", "-1 to 10 is allowed (APIG.2003)"),
-        ("", "enableClientSsl: true", Error, 15, ".enableClientSsl", "(APIG.3717)"),
-        ("", "tiemout: 5", Warning, 15, ".tiemout", "did you mean `timeout`?"),
+        (
+            "",
+            "timeout: soon",
+            Error,
+            15,
+            ".timeout",
+            "\"soon\" is not an integer",
+        ),
+        (
+            "",
+            "retryCount: 11",
+            Error,
+            15,
+            ".retryCount",
+            "-1 to 10 is allowed (APIG.2003)",
+        ),
+        (
+            "",
+            "enableClientSsl: true",
+            Error,
+            15,
+            ".enableClientSsl",
+            "(APIG.3717)",
+        ),
+        (
+            "",
+            "tiemout: 5",
+            Warning,
+            15,
+            ".tiemout",
+            "did you mean `timeout`?",
+        ),
     ] {
         let text = one(
-            if members.is_empty() { "tags: []" } else { members },
-            if in_endpoints.is_empty() { "description: x" } else { in_endpoints },
+            if members.is_empty() {
+                "tags: []"
+            } else {
+                members
+            },
+            if in_endpoints.is_empty() {
+                "description: x"
+            } else {
+                in_endpoints
+            },
         );
-        let path = if members.is_empty() { endpoints.as_str() } else { operation };
+        let path = if members.is_empty() {
+            endpoints.as_str()
+        } else {
+            operation
+        };
         // A security scheme that is missing is also one that cannot be enforced.
         if members.starts_with("security") {
             let (_, complaints) = read(&text, &Config::base());
-            assert!(complaints.iter().any(|c| c.key.ends_with(key) && c.to_string().contains(said)), "{complaints:?}");
+            assert!(
+                complaints
+                    .iter()
+                    .any(|c| c.key.ends_with(key) && c.to_string().contains(said)),
+                "{complaints:?}"
+            );
             continue;
         }
         // Both places where a misspelt extension of ours may be known or not say the name.
@@ -173,28 +338,86 @@ fn mistakes_in_operations_have_place_key_and_code() {
 fn mistakes_in_what_is_mandatory_are_found() {
     let whole = one("tags: []", "description: x");
     for (from, to, key, code) in [
-        ("      operationId: API01\n", "", "paths[\"/hello\"].get", "APIG.2001"),
-        ("API01", "_", "paths[\"/hello\"].get.operationId", "APIG.2012"),
+        (
+            "      operationId: API01\n",
+            "",
+            "paths[\"/hello\"].get",
+            "APIG.2001",
+        ),
+        (
+            "API01",
+            "_",
+            "paths[\"/hello\"].get.operationId",
+            "APIG.2012",
+        ),
         ("title: DEFAULT", "title: x", "info.title", "APIG.2044"),
         ("{title: DEFAULT}", "{version: x}", "info", "APIG.2001"),
         ("'2.0'", "'1.2'", "swagger", "APIG.3601"),
         ("swagger: '2.0'\n", "", "", "APIG.3601"),
-        ("          address: '127.0.0.1:9000'\n", "", "paths[\"/hello\"].get.x-apigateway-backend.httpEndpoints", "APIG.2001"),
-        ("'127.0.0.1:9000'", "[a, b]", "paths[\"/hello\"].get.x-apigateway-backend.httpEndpoints.address", "APIG.2012"),
-        ("'127.0.0.1:9000'", "'#x'", "paths[\"/hello\"].get.x-apigateway-backend.httpEndpoints.address", "APIG.2012"),
-        ("scheme: http", "scheme: ftp", "paths[\"/hello\"].get.x-apigateway-backend.httpEndpoints.scheme", "APIG.2011"),
-        ("path: /", "path: '/{a}'", "paths[\"/hello\"].get.x-apigateway-backend.httpEndpoints.path", "APIG.2027"),
-        ("type: HTTP", "type: HTP", "paths[\"/hello\"].get.x-apigateway-backend.type", "APIG.2011"),
+        (
+            "          address: '127.0.0.1:9000'\n",
+            "",
+            "paths[\"/hello\"].get.x-apigateway-backend.httpEndpoints",
+            "APIG.2001",
+        ),
+        (
+            "'127.0.0.1:9000'",
+            "[a, b]",
+            "paths[\"/hello\"].get.x-apigateway-backend.httpEndpoints.address",
+            "APIG.2012",
+        ),
+        (
+            "'127.0.0.1:9000'",
+            "'#x'",
+            "paths[\"/hello\"].get.x-apigateway-backend.httpEndpoints.address",
+            "APIG.2012",
+        ),
+        (
+            "scheme: http",
+            "scheme: ftp",
+            "paths[\"/hello\"].get.x-apigateway-backend.httpEndpoints.scheme",
+            "APIG.2011",
+        ),
+        (
+            "path: /",
+            "path: '/{a}'",
+            "paths[\"/hello\"].get.x-apigateway-backend.httpEndpoints.path",
+            "APIG.2027",
+        ),
+        (
+            "type: HTTP",
+            "type: HTP",
+            "paths[\"/hello\"].get.x-apigateway-backend.type",
+            "APIG.2011",
+        ),
         ("  /hello:", "  hello:", "paths.hello", "APIG.2012"),
         ("  /hello:", "  /hel?lo:", "paths[\"/hel?lo\"]", "APIG.2012"),
-        ("    get:", "    trace:", "paths[\"/hello\"].trace", "APIG.2012"),
-        ("type: HTTP\n", "type: HTTP\n        mockEndpoints: {}\n", "paths[\"/hello\"].get.x-apigateway-backend.mockEndpoints", "APIG.2012"),
+        (
+            "    get:",
+            "    trace:",
+            "paths[\"/hello\"].trace",
+            "APIG.2012",
+        ),
+        (
+            "type: HTTP\n",
+            "type: HTTP\n        mockEndpoints: {}\n",
+            "paths[\"/hello\"].get.x-apigateway-backend.mockEndpoints",
+            "APIG.2012",
+        ),
     ] {
         assert!(whole.contains(from), "{from}");
         let (definition, complaints) = read(&whole.replace(from, to), &Config::base());
-        let found = complaints.iter().find(|c| c.key == key && c.code == Some(code));
-        assert!(found.is_some_and(Complaint::is_error), "{from} -> {to}: {complaints:#?}");
-        assert!(definition.is_none_or(|definition| definition.apis.is_empty()), "{from}");
+        let found = complaints
+            .iter()
+            .find(|c| c.key == key && c.code == Some(code));
+        assert!(
+            found.is_some_and(Complaint::is_error),
+            "{from} -> {to}: {complaints:#?}"
+        );
+        assert!(
+            definition.is_none_or(|definition| definition.apis.is_empty()),
+            "{from}"
+        );
     }
 }
 
@@ -206,11 +429,18 @@ fn files_that_are_none_are_refused() {
         ("a: 1\na: 2\n", Some("APIG.3600")),
         ("- 1", Some("APIG.2012")),
         ("a: &a [x]\nb: *c\n", Some("APIG.3600")),
-        ("openapi: 3.1.0\ninfo: {title: DEFAULT}\npaths: {}\n", Some("APIG.3601")),
+        (
+            "openapi: 3.1.0\ninfo: {title: DEFAULT}\npaths: {}\n",
+            Some("APIG.3601"),
+        ),
     ] {
         let (definition, complaints) = read(text, &Config::base());
         assert!(definition.is_none(), "{text}");
-        assert_eq!(complaints.first().and_then(|c| c.code), code, "{text}: {complaints:?}");
+        assert_eq!(
+            complaints.first().and_then(|c| c.code),
+            code,
+            "{text}: {complaints:?}"
+        );
     }
 }
 
@@ -219,10 +449,16 @@ fn aliases_that_explode_are_refused_at_once() {
     let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for level in 1..10 {
         let previous = format!("*a{}, ", level - 1).repeat(10);
-        text.push_str(&format!("a{level}: &a{level} [{}]\n", previous.trim_end_matches(", ")));
+        text.push_str(&format!(
+            "a{level}: &a{level} [{}]\n",
+            previous.trim_end_matches(", ")
+        ));
     }
     let (definition, complaints) = read(&text, &Config::base());
-    assert!(definition.is_none() && complaints[0].code == Some("APIG.3600"), "{complaints:?}");
+    assert!(
+        definition.is_none() && complaints[0].code == Some("APIG.3600"),
+        "{complaints:?}"
+    );
 }
 
 /// Members that ask for what this version does not do, and what the complaint calls it.
@@ -236,10 +472,19 @@ const UNSUPPORTED: [(&str, &str); 14] = [
     ("x-apigateway-plugins: [one]", "plugins"),
     ("x-apigateway-match-mode: swa", "prefix matching (SWA)"),
     ("x-apigateway-cors: true", "CORS headers"),
-    ("x-apigateway-response: special", "the gateway responses of the set `special`"),
-    ("x-apigateway-backend-policies: [{name: canary}]", "backend policies"),
+    (
+        "x-apigateway-response: special",
+        "the gateway responses of the set `special`",
+    ),
+    (
+        "x-apigateway-backend-policies: [{name: canary}]",
+        "backend policies",
+    ),
     ("parameters: [{name: a, in: query}]", "request parameters"),
-    ("x-apigateway-responses: {default: {THROTTLED: {status: 429}}}", "the gateway responses of the set `default`"),
+    (
+        "x-apigateway-responses: {default: {THROTTLED: {status: 429}}}",
+        "the gateway responses of the set `default`",
+    ),
     ("parameters: [{$ref: x}]", "request parameters"),
 ];
 
@@ -256,14 +501,29 @@ fn what_cannot_be_served_or_enforced_is_not_served() {
         let text = one(members, "description: x") + SCHEMES;
         let (definition, complaints) = read(&text, &Config::base());
         assert_eq!(complaints.len(), 1, "{members}: {complaints:#?}");
-        assert!(complaints[0].problem.starts_with("API01: this version does not support "), "{}", complaints[0]);
-        assert!(complaints[0].problem.contains(what) && complaints[0].is_error(), "{}", complaints[0]);
+        assert!(
+            complaints[0]
+                .problem
+                .starts_with("API01: this version does not support "),
+            "{}",
+            complaints[0]
+        );
+        assert!(
+            complaints[0].problem.contains(what) && complaints[0].is_error(),
+            "{}",
+            complaints[0]
+        );
         assert_eq!(definition.unwrap().left_out, ["API01"]);
 
         let mut config = Config::base();
         config.definitions.on_unsupported = OnUnsupported::Skip;
         let (definition, complaints) = read(&text, &config);
-        assert!(complaints.iter().all(|c| !c.is_error() && c.problem.contains("left out")), "{complaints:#?}");
+        assert!(
+            complaints
+                .iter()
+                .all(|c| !c.is_error() && c.problem.contains("left out")),
+            "{complaints:#?}"
+        );
         assert!(definition.unwrap().apis.is_empty(), "{members}");
     }
 }
@@ -272,16 +532,45 @@ fn what_cannot_be_served_or_enforced_is_not_served() {
 fn other_backends_path_parameters_and_client_certificates_are_not_served() {
     let whole = one("tags: []", "description: x");
     for (from, to, what) in [
-        ("type: HTTP\n        httpEndpoints", "type: HTTP-VPC\n        httpVpcEndpoints", "backends of type HTTP-VPC"),
-        ("type: HTTP\n        httpEndpoints", "type: MOCK\n        mockEndpoints", "backends of type MOCK"),
-        ("type: HTTP\n        httpEndpoints", "type: function\n        functionEndpoints", "backends of type function"),
-        ("type: HTTP\n", "type: HTTP\n        parameters: [{name: a}]\n", "backend parameters"),
+        (
+            "type: HTTP\n        httpEndpoints",
+            "type: HTTP-VPC\n        httpVpcEndpoints",
+            "backends of type HTTP-VPC",
+        ),
+        (
+            "type: HTTP\n        httpEndpoints",
+            "type: MOCK\n        mockEndpoints",
+            "backends of type MOCK",
+        ),
+        (
+            "type: HTTP\n        httpEndpoints",
+            "type: function\n        functionEndpoints",
+            "backends of type function",
+        ),
+        (
+            "type: HTTP\n",
+            "type: HTTP\n        parameters: [{name: a}]\n",
+            "backend parameters",
+        ),
         ("  /hello:", "  /{room}:", "path parameters"),
-        ("scheme: http", "scheme: https\n          enableClientSsl: true", "client certificates"),
-        ("scheme: http", "scheme: https\n          enableSmChannel: true", "SM cipher channels"),
+        (
+            "scheme: http",
+            "scheme: https\n          enableClientSsl: true",
+            "client certificates",
+        ),
+        (
+            "scheme: http",
+            "scheme: https\n          enableSmChannel: true",
+            "SM cipher channels",
+        ),
     ] {
         let (definition, complaints) = read(&whole.replace(from, to), &Config::base());
-        assert!(complaints.iter().any(|c| c.is_error() && c.problem.contains(what)), "{what}: {complaints:#?}");
+        assert!(
+            complaints
+                .iter()
+                .any(|c| c.is_error() && c.problem.contains(what)),
+            "{what}: {complaints:#?}"
+        );
         assert_eq!(definition.unwrap().left_out, ["API01"], "{what}");
     }
 }
@@ -290,7 +579,10 @@ fn other_backends_path_parameters_and_client_certificates_are_not_served() {
 fn a_default_of_the_document_protects_too() {
     let text = one("tags: []", "description: x") + SCHEMES + "security: [{app: []}]\n";
     let (definition, complaints) = read(&text, &Config::base());
-    assert!(complaints[0].problem.contains("APP authentication"), "{complaints:?}");
+    assert!(
+        complaints[0].problem.contains("APP authentication"),
+        "{complaints:?}"
+    );
     assert!(definition.unwrap().apis.is_empty());
     let text = one("security: []", "description: x") + SCHEMES + "security: [{app: []}]\n";
     assert_eq!(apis(&text).len(), 1);
@@ -309,18 +601,54 @@ fn a_protection_is_done_without_only_where_the_operator_says_so() {
         ("security: [{app: []}]", "DEFAULT", "\"auth\"", true),
         ("security: [{app: []}]", "DEFAULT", "\"acl\"", false),
         ("security: [{app: []}]", "other", "\"auth\"", false),
-        ("x-apigateway-access-control: office", "DEFAULT", "\"acl\"", true),
-        ("x-apigateway-ratelimit: limit", "DEFAULT", "\"ratelimit\"", true),
-        ("x-apigateway-plugins: [one]", "DEFAULT", "\"plugins\"", true),
+        (
+            "x-apigateway-access-control: office",
+            "DEFAULT",
+            "\"acl\"",
+            true,
+        ),
+        (
+            "x-apigateway-ratelimit: limit",
+            "DEFAULT",
+            "\"ratelimit\"",
+            true,
+        ),
+        (
+            "x-apigateway-plugins: [one]",
+            "DEFAULT",
+            "\"plugins\"",
+            true,
+        ),
         // No protection, so nothing that could be done without.
-        ("x-apigateway-cors: true", "DEFAULT", "\"auth\", \"acl\", \"plugins\"", false),
+        (
+            "x-apigateway-cors: true",
+            "DEFAULT",
+            "\"auth\", \"acl\", \"plugins\"",
+            false,
+        ),
     ] {
         let text = one(members, "description: x") + SCHEMES;
         let (definition, complaints) = read(&text, &rules(group, words));
-        assert_eq!(definition.unwrap().apis.len(), usize::from(served), "{members} {words}");
+        assert_eq!(
+            definition.unwrap().apis.len(),
+            usize::from(served),
+            "{members} {words}"
+        );
         assert_eq!(complaints.len(), 1);
-        assert_eq!(complaints[0].severity, if served { Severity::Warning } else { Severity::Error });
-        assert_eq!(complaints[0].problem.contains("served WITHOUT"), served, "{}", complaints[0]);
+        assert_eq!(
+            complaints[0].severity,
+            if served {
+                Severity::Warning
+            } else {
+                Severity::Error
+            }
+        );
+        assert_eq!(
+            complaints[0].problem.contains("served WITHOUT"),
+            served,
+            "{}",
+            complaints[0]
+        );
     }
 }
 
@@ -342,14 +670,29 @@ fn empty_rules_ask_for_nothing() {
 
 #[test]
 fn a_token_parameter_is_refused() {
-    let (_, complaints) = read(&one("parameters: [{name: x-auth-TOKEN, in: header}]", "description: x"), &Config::base());
-    assert!(complaints.iter().any(|c| c.problem.contains("reserved")), "{complaints:?}");
+    let (_, complaints) = read(
+        &one(
+            "parameters: [{name: x-auth-TOKEN, in: header}]",
+            "description: x",
+        ),
+        &Config::base(),
+    );
+    assert!(
+        complaints.iter().any(|c| c.problem.contains("reserved")),
+        "{complaints:?}"
+    );
 }
 
 #[test]
 fn a_backend_that_no_websocket_can_pass_is_a_warning() {
     let text = one("tags: []", "description: x").replace("method: GET", "method: POST");
-    check(&text, Severity::Warning, 6, "paths[\"/hello\"].get", "no WebSocket can pass");
+    check(
+        &text,
+        Severity::Warning,
+        6,
+        "paths[\"/hello\"].get",
+        "no WebSocket can pass",
+    );
 }
 
 #[test]
@@ -358,17 +701,24 @@ fn a_higher_ceiling_allows_longer_timeouts() {
     config.definitions.backend_timeout_max = Duration::from_secs(600);
     let (definition, complaints) = read(&one("tags: []", "timeout: 600000"), &config);
     assert_eq!(complaints, []);
-    assert_eq!(definition.unwrap().apis[0].backend.timeout, Duration::from_secs(600));
+    assert_eq!(
+        definition.unwrap().apis[0].backend.timeout,
+        Duration::from_secs(600)
+    );
 }
 
 #[test]
 fn all_mistakes_of_a_file_are_reported_at_once() {
-    let text = one("x-apigateway-cors: 5", "timeout: 0\n          retryCount: 99")
-        .replace("scheme: http", "scheme: gopher")
-        .replace("title: DEFAULT", "title: x");
+    let text = one(
+        "x-apigateway-cors: 5",
+        "timeout: 0\n          retryCount: 99",
+    )
+    .replace("scheme: http", "scheme: gopher")
+    .replace("title: DEFAULT", "title: x");
     let (_, complaints) = read(&text, &Config::base());
-    // Without a group there is no API to be checked, so mend that first.
-    assert_eq!(complaints.len(), 1, "{complaints:#?}");
-    let (_, complaints) = read(&text.replace("title: x", "title: DEFAULT"), &Config::base());
-    assert_eq!(complaints.iter().filter(|c| c.is_error()).count(), 4, "{complaints:#?}");
+    assert_eq!(
+        complaints.iter().filter(|c| c.is_error()).count(),
+        5,
+        "{complaints:#?}"
+    );
 }

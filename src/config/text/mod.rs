@@ -41,7 +41,7 @@ pub(super) fn read(file: &str, text: &str) -> Draft {
     let mut reader = Reader {
         base: Path::new(file)
             .parent()
-            .unwrap_or(Path::new(""))
+            .unwrap_or_else(|| Path::new(""))
             .to_path_buf(),
         draft: Draft {
             config: defaults::config(),

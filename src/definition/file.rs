@@ -110,7 +110,7 @@ fn definition<'a>(
     root.finish(Severity::Warning, complaints);
 
     let mut definition = Definition {
-        group: group?,
+        group: document.group.clone(),
         environments: environments.to_vec(),
         apis: Vec::new(),
         left_out: Vec::new(),
@@ -120,7 +120,8 @@ fn definition<'a>(
     for (path, item) in paths.rest() {
         document.path(path, &item, &mut definition, complaints);
     }
-    Some(definition)
+    // APIs of no group can be checked, not served.
+    group.map(|_| definition)
 }
 
 fn format(root: &mut Table<'_>, complaints: &mut Complaints) -> Option<Format> {

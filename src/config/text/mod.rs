@@ -41,7 +41,11 @@ pub(super) fn read(file: &str, text: &str) -> Draft {
     let mut reader = Reader {
         base: Path::new(file)
             .parent()
+<<<<<<< HEAD
             .unwrap_or(Path::new(""))
+=======
+            .unwrap_or_else(|| Path::new(""))
+>>>>>>> h-conf
             .to_path_buf(),
         draft: Draft {
             config: defaults::config(),
@@ -62,7 +66,18 @@ pub(super) fn read(file: &str, text: &str) -> Draft {
         }
     }
     let mut draft = reader.draft;
-    draft.complaints.extend(reader.complaints.into_list());
+    // The parser puts something in the place of a broken value, which is not what was written: at the same line, or
+    // nowhere.
+    let beside: Vec<u32> = draft.complaints.iter().map(|error| error.line).collect();
+    let made_up =
+        |c: &Complaint| broken && (beside.contains(&c.line) || (c.line, c.column) == (1, 1));
+    draft.complaints.extend(
+        reader
+            .complaints
+            .into_list()
+            .into_iter()
+            .filter(|c| !made_up(c)),
+    );
     draft
 }
 

@@ -47,11 +47,7 @@ fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 fn formatted(amount: u64, units: &[(&str, u64)], zero: &str) -> String {
     match units
         .iter()
-<<<<<<< HEAD
-        .find(|(_, scale)| amount != 0 && amount % scale == 0)
-=======
         .find(|(_, scale)| amount != 0 && amount.is_multiple_of(*scale))
->>>>>>> h-conf
     {
         Some((unit, scale)) => format!("{}{unit}", amount / scale),
         None => format!("0{zero}"),

@@ -73,12 +73,8 @@ mod tests {
     fn the_distance_counts_single_slips() {
         for (a, b, expected) in [
             ("", "", 0),
-<<<<<<< HEAD
-            ("ab", "ba", 2),
-=======
             ("ab", "ba", 1),
             ("abcd", "acbd", 1),
->>>>>>> h-conf
             ("kitten", "sitting", 3),
             ("", "xyz", 3),
         ] {

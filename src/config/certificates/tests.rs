@@ -1,6 +1,3 @@
-<<<<<<< HEAD
-
-=======
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
 use super::*;
@@ -144,4 +141,3 @@ fn several_certificates_of_one_name_are_chosen_by_the_kind_of_key() {
         assert!(Arc::ptr_eq(&chosen, &certificates[expected].key));
     }
 }
->>>>>>> h-conf

@@ -41,11 +41,7 @@ pub(super) fn read(file: &str, text: &str) -> Draft {
     let mut reader = Reader {
         base: Path::new(file)
             .parent()
-<<<<<<< HEAD
-            .unwrap_or(Path::new(""))
-=======
             .unwrap_or_else(|| Path::new(""))
->>>>>>> h-conf
             .to_path_buf(),
         draft: Draft {
             config: defaults::config(),

@@ -152,15 +152,7 @@ frames = "opaque"
     assert_eq!(config.routing.domains[0].name, "api.example.com");
     assert_eq!(config.routing.domains[1].group, "other");
     assert_eq!(
-<<<<<<< HEAD
-        config
-            .backends
-            .ca
-            .as_deref()
-            .and_then(std::path::Path::to_str),
-=======
         config.backends.ca.as_ref().unwrap().to_str(),
->>>>>>> h-conf
         Some("etc/ca.pem")
     );
     assert_eq!(config.backends.source_addresses.len(), 1);
@@ -514,8 +506,6 @@ fn several_syntax_errors_are_reported_with_their_lines() {
         lines.contains(&2) && lines.contains(&4) && lines.contains(&6),
         "{found:?}"
     );
-<<<<<<< HEAD
-=======
     // What stands where a value was broken is not judged, and other mistakes still are.
     assert_eq!(
         found
@@ -525,7 +515,6 @@ fn several_syntax_errors_are_reported_with_their_lines() {
             .collect::<Vec<_>>(),
         ["admin.last"]
     );
->>>>>>> h-conf
     let twice = complaints("[log]\nlevel = \"info\"\nlevel = \"warn\"");
     assert!(twice.iter().any(|c| c.line == 6), "{twice:?}");
 }

@@ -122,8 +122,8 @@ impl Wheel {
 
     /// The first occupied slot and the tick with which it begins.
     fn next_slot(&self) -> Option<(usize, u64)> {
-        let levels = self.occupied.iter().enumerate();
-        let (level, occupied) = levels.filter(|(_, occupied)| **occupied != 0).next()?;
+        let mut levels = self.occupied.iter().enumerate();
+        let (level, occupied) = levels.find(|(_, occupied)| **occupied != 0)?;
         let digit = occupied.trailing_zeros();
         let shift = SLOT_BITS * u32::try_from(level).unwrap_or_default();
         // The digits above the slot's are those of the present tick; at the top level there are none.

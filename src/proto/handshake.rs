@@ -59,7 +59,7 @@ pub enum Extensions {
 
 /// Proof that a backend agreed to the client's opening handshake. Only the check of its 101 makes one, and a tunnel
 /// cannot be built without it.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Upgraded {
     extensions: Extensions,
 }

@@ -1,5 +1,6 @@
 //! A hierarchical timer wheel: which of many timers is due. It is told the time, as a tick number, and never asks.
 #![forbid(unsafe_code)]
+#![warn(clippy::expect_used, clippy::indexing_slicing)]
 
 #[cfg(test)]
 mod tests;

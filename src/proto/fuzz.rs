@@ -397,3 +397,31 @@ mod naive {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    /// Runs `target` on every committed input for it.
+    #[track_caller]
+    fn replay(name: &str, target: fn(&[u8])) {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+        let files = fs::read_dir(corpus.join(name)).unwrap();
+        let inputs: Vec<_> = files
+            .map(|file| fs::read(file.unwrap().path()).unwrap())
+            .collect();
+        assert!(!inputs.is_empty(), "a target has inputs to start from");
+        inputs.iter().for_each(|input| target(input));
+    }
+
+    #[test]
+    fn the_corpora_hold() {
+        replay("head", fuzz_head);
+        replay("handshake", fuzz_handshake);
+        replay("body", fuzz_body);
+        replay("frame", fuzz_frame);
+    }
+}

@@ -1,5 +1,6 @@
 //! The opening handshake of RFC 6455 §4, seen from between the two ends.
 #![forbid(unsafe_code)]
+#![warn(clippy::expect_used, clippy::indexing_slicing)]
 
 mod extensions;
 #[cfg(test)]

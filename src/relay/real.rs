@@ -259,7 +259,7 @@ fn tls_pair(
 fn tls_carries_messages(tls13: bool) {
     let relay = start(64 << 10);
     let (mut client, endpoint) = tls_pair(tls13);
-    let mut backend = relay.adopt(endpoint);
+    let backend = relay.adopt(endpoint);
     for len in [65_536, 3 << 20] {
         let sent = frame(len);
         let reader = std::thread::spawn({

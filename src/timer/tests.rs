@@ -56,7 +56,7 @@ fn the_past_is_due_at_once() {
 fn time_that_goes_back_stands_still() {
     let mut wheel = Wheel::new(100, 0);
     wheel.schedule(0, 101);
-    assert_eq!(due(&mut wheel, 0), []);
+    assert!(due(&mut wheel, 0).is_empty());
     assert_eq!(due(&mut wheel, 101), [0]);
 }
 

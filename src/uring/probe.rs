@@ -17,7 +17,10 @@ pub struct Features {
 impl Features {
     /// Each feature that is looked for, and whether it was found.
     pub fn list(&self) -> [(&'static str, bool); 1] {
-        [("incremental provided buffers (IOU_PBUF_RING_INC, Linux 6.12)", self.incremental_buffers)]
+        [(
+            "incremental provided buffers (IOU_PBUF_RING_INC, Linux 6.12)",
+            self.incremental_buffers,
+        )]
     }
 }
 

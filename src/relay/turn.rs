@@ -419,7 +419,8 @@ impl<R: Ring> Relay<R> {
     /// together.
     pub(super) fn drive(&mut self) {
         let now = self.tick();
-        for slot in std::mem::take(&mut self.touched) {
+        let mut touched = std::mem::take(&mut self.touched);
+        for slot in touched.drain(..) {
             let Some(entry) = self.slots.get_mut(slot as usize) else {
                 continue;
             };
@@ -459,6 +460,7 @@ impl<R: Ring> Relay<R> {
                 }
             }
         }
+        self.touched = touched;
     }
 
     fn free(&mut self, slot: u32) {

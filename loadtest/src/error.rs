@@ -1,0 +1,106 @@
+//! What can go wrong with one connection, and how often it did.
+
+use std::collections::BTreeMap;
+use std::{fmt, io};
+
+use crate::frame::FrameError;
+use crate::handshake::HandshakeError;
+
+#[derive(Debug)]
+pub(crate) enum ClientError {
+    Connect(io::Error),
+    Io(io::Error),
+    Tls(rustls::Error),
+    Handshake(HandshakeError),
+    Frame(FrameError),
+    /// The server sent a Close frame while the conversation was going on.
+    Closed,
+    /// The server ended the connection without one.
+    Ended,
+    /// An echo of another length, content or order than what was sent.
+    Mismatch,
+    /// An echo that never came.
+    Lost,
+    /// A connection that took too long to open, talk or close.
+    TimedOut,
+    /// More echoes outstanding on a connection than may be, so that a scheduled message was not sent.
+    Overrun,
+}
+
+impl ClientError {
+    pub(crate) fn label(&self) -> &'static str {
+        match self {
+            Self::Connect(_) => "connect",
+            Self::Io(_) => "io",
+            Self::Tls(_) => "tls",
+            Self::Handshake(_) => "handshake",
+            Self::Frame(_) => "frame",
+            Self::Closed => "closed",
+            Self::Ended => "ended",
+            Self::Mismatch => "mismatch",
+            Self::Lost => "lost",
+            Self::TimedOut => "timed_out",
+            Self::Overrun => "overrun",
+        }
+    }
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(error) => write!(f, "connect: {error}{}", remedy(error)),
+            Self::Io(error) => error.fmt(f),
+            Self::Tls(error) => write!(f, "TLS: {error}"),
+            Self::Handshake(error) => error.fmt(f),
+            Self::Frame(error) => write!(f, "bad frame: {error}"),
+            Self::Closed => f.write_str("the server sent Close"),
+            Self::Ended => f.write_str("the server ended the connection"),
+            Self::Mismatch => f.write_str("an echo differs from what was sent"),
+            Self::Lost => f.write_str("an echo never came"),
+            Self::TimedOut => f.write_str("timed out"),
+            Self::Overrun => f.write_str("too many echoes outstanding, a message was not sent"),
+        }
+    }
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrNotAvailable | io::ErrorKind::AddrInUse => {
+            " (no local port left: give several addresses with --sources)"
+        }
+        _ => "",
+    }
+}
+
+/// Counts of what went wrong, by kind; the text of the first stands for the others.
+#[derive(Debug, Default)]
+pub(crate) struct Failures {
+    by_kind: BTreeMap<&'static str, u64>,
+    first: Option<String>,
+}
+
+impl Failures {
+    pub(crate) fn count(&mut self, error: &ClientError) {
+        self.count_many(error, 1);
+    }
+
+    pub(crate) fn count_many(&mut self, error: &ClientError, times: u64) {
+        if times == 0 {
+            return;
+        }
+        *self.by_kind.entry(error.label()).or_default() += times;
+        self.first.get_or_insert_with(|| error.to_string());
+    }
+
+    pub(crate) fn total(&self) -> u64 {
+        self.by_kind.values().sum()
+    }
+
+    pub(crate) fn by_kind(&self) -> &BTreeMap<&'static str, u64> {
+        &self.by_kind
+    }
+
+    pub(crate) fn first(&self) -> Option<&str> {
+        self.first.as_deref()
+    }
+}

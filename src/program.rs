@@ -1,0 +1,309 @@
+//! What each command does: from flags to a configuration and a catalog, and from these to running workers.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::catalog::{self, BackendPath, Catalog, Forward, Member, Schemes};
+use crate::cli::{Cli, Command, Proxy};
+use crate::config::{self, AccessLog as AccessLogConfig, Config, Scheme};
+use crate::control::admin::AdminSocket;
+use crate::control::resolver::Resolver;
+use crate::control::signals::Signals;
+use crate::control::{self, Control, Readiness, State};
+use crate::demo;
+use crate::edge;
+use crate::observe::access_log::AccessLog;
+use crate::observe::events;
+use crate::observe::registry::{ProcessFacts, Registry};
+use crate::relay::policy::TunnelPolicy;
+use crate::sys;
+use crate::tls;
+use crate::uring::probe::probe;
+use crate::worker::{self, Plan, Workers};
+
+/// Why the program could not start, for a person.
+type Failure = Box<dyn Display>;
+
+/// Runs the command of `cli`, and says how it went.
+pub fn main(cli: Cli) -> ExitCode {
+    let result = match cli {
+        Cli { version: true, .. } => print_version(),
+        Cli { command: None | Some(Command::Demo), .. } => run_demo(),
+        Cli { command: Some(Command::Run(file)), .. } => run_file(&file.config),
+        Cli { command: Some(Command::Check(file)), .. } => return check(&file.config),
+        Cli { command: Some(Command::Proxy(proxy)), .. } => run_proxy(proxy),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ringgate: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print_version() -> Result<(), Failure> {
+    println!("ringgate {}", env!("CARGO_PKG_VERSION"));
+    let build = if cfg!(debug_assertions) { "debug" } else { "release" };
+    println!("build: {build}, {}-{}", std::env::consts::ARCH, std::env::consts::OS);
+    println!("kernel: {}", sys::kernel_release());
+    match probe() {
+        Ok(features) => {
+            println!("io_uring: usable");
+            for (name, found) in features.list() {
+                println!("  {name}: {}", if found { "yes" } else { "no" });
+            }
+        }
+        Err(error) => println!("io_uring: {error}"),
+    }
+    Ok(())
+}
+
+fn check(path: &std::path::Path) -> ExitCode {
+    let report = catalog::check(path);
+    println!("{report}");
+    if report.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn run_file(path: &std::path::Path) -> Result<(), Failure> {
+    let loaded = catalog::load(path).map_err(failure)?;
+    for warning in &loaded.warnings {
+        eprintln!("{warning}");
+    }
+    let addresses: Vec<_> = loaded.config.listeners.clone();
+    let listeners = bind(&addresses)?;
+    serve(loaded.config, loaded.catalog, listeners, &[])
+}
+
+/// One route without a file.
+fn run_proxy(proxy: Proxy) -> Result<(), Failure> {
+    let mut config = Config::base();
+    config.workers.cores = proxy.cores;
+    config.limits.connections_max = proxy.connections_max;
+    config.admin.socket = proxy.admin_socket;
+    config.log.access = match proxy.access_log.as_str() {
+        "stdout" => AccessLogConfig::Stdout,
+        "off" => AccessLogConfig::Off,
+        path => AccessLogConfig::File(path.into()),
+    };
+    let scheme = if proxy.cert.is_some() { Scheme::Https } else { Scheme::Http };
+    if let (Some(cert), Some(key)) = (&proxy.cert, &proxy.key) {
+        config.tls.certificates.push(config::Certificate::read(cert, key).map_err(failure)?);
+    }
+    let forward = forward(&proxy.backend, proxy.path, proxy.idle_timeout)?;
+    let catalog = Catalog::forward_all(forward).map_err(|problem| failure(format!("--path: {problem}")))?;
+    config.listeners = proxy.listen.iter().map(|&address| config::Listener { address, scheme }).collect();
+    let listeners = bind(&config.listeners)?;
+    serve(config, catalog, listeners, &[])
+}
+
+fn forward(urls: &[String], path: Option<String>, timeout: std::time::Duration) -> Result<Forward, Failure> {
+    let mut members = Vec::new();
+    let mut backend_path: Option<&str> = None;
+    for url in urls {
+        let problem = || failure(format!("--backend {url}: not a URL such as ws://127.0.0.1:9000/path"));
+        let (member, path) = Member::from_url(url).ok_or_else(problem)?;
+        let path = path.filter(|path| *path != "/");
+        if !members.is_empty() && backend_path != path {
+            return Err(failure(format!("--backend {url}: all backends have to have the same path")));
+        }
+        backend_path = path;
+        members.push(member);
+    }
+    let backend_path = match (backend_path, &path) {
+        (Some(path), _) => BackendPath::Fixed(path.to_owned()),
+        // The reference scenario: /hello in, / out.
+        (None, Some(_)) => BackendPath::Fixed("/".to_owned()),
+        (None, None) => BackendPath::Same,
+    };
+    let base = Config::base().tunnel;
+    let policy = TunnelPolicy {
+        api: "proxy".to_owned(),
+        group: catalog::DEFAULT_GROUP.to_owned(),
+        environment: catalog::RELEASE.to_owned(),
+        idle_timeout: timeout,
+        idle_end: base.idle_end,
+        frames: base.frames,
+        message_bytes_max: base.message_bytes_max,
+    };
+    Ok(Forward { members, path, backend_path, schemes: Schemes::BOTH, policy, timeout, retries: 1 })
+}
+
+/// The embedded default: the reference scenario in front of a backend of our own.
+fn run_demo() -> Result<(), Failure> {
+    let backend = demo::echo_backend().map_err(|error| failure(format!("the demo's backend: {error}")))?;
+    let mut config = Config::base();
+    config.tls.certificates.push(demo_certificate()?);
+    let member = Member::new(Scheme::Http, &backend.ip().to_string(), backend.port());
+    let mut forward = forward(&[format!("ws://{}/", member.authority)], Some("/hello".to_owned()), DEMO_TIMEOUT)?;
+    forward.policy.api = "API01".to_owned();
+    let catalog = Catalog::forward_all(forward).map_err(failure)?;
+    let mut listeners = Vec::new();
+    for (scheme, port) in [(Scheme::Https, 8443), (Scheme::Http, 8080)] {
+        let bound = edge::bind_from((Ipv4Addr::LOCALHOST, port).into(), scheme).map_err(failure)?;
+        config.listeners.push(config::Listener { address: bound.address(), scheme });
+        listeners.push(bound);
+    }
+    let [wss, ws] = [Scheme::Https, Scheme::Http].map(|scheme| {
+        let found = listeners.iter().find(|listener| listener.scheme() == scheme);
+        found.map_or(0, |listener| listener.address().port())
+    });
+    let hints = [
+        format!("serving wss://127.0.0.1:{wss}/hello and ws://127.0.0.1:{ws}/hello, an echo backend behind both"),
+        format!("try it:  websocat -k wss://127.0.0.1:{wss}/hello"),
+        format!("or:      pip install websockets && websockets ws://127.0.0.1:{ws}/hello"),
+    ];
+    serve(config, catalog, listeners, &hints)
+}
+
+/// The reference scenario's backend timeout (spec 1.2).
+const DEMO_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// A self-signed certificate for loopback, made in memory.
+fn demo_certificate() -> Result<config::Certificate, Failure> {
+    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let made = rcgen::generate_simple_self_signed(names).map_err(failure)?;
+    config::Certificate::from_pem(&made.cert.pem(), &made.signing_key.serialize_pem()).map_err(failure)
+}
+
+fn bind(listeners: &[config::Listener]) -> Result<Vec<edge::Listener>, Failure> {
+    listeners
+        .iter()
+        .map(|listener| {
+            let config::Listener { address, scheme } = *listener;
+            edge::bind(address, scheme).map_err(|error| failure(format!("cannot listen on {address}: {error}")))
+        })
+        .collect()
+}
+
+/// Serves until a signal ends it.
+#[expect(clippy::disallowed_methods, reason = "the start time of the process")]
+fn serve(config: Config, catalog: Catalog, listeners: Vec<edge::Listener>, hints: &[String]) -> Result<(), Failure> {
+    let _events = events::init(&config.log).map_err(failure)?;
+    probe().map_err(failure)?;
+    let signals = Signals::register().map_err(failure)?;
+    let cores = cores(&config.workers.cores)?;
+    let connections_max = connections_max(&config, cores.len())?;
+    let (access_log, access_guard) = AccessLog::open(&config.log).map_err(failure)?;
+    let admin = config.admin.socket.as_deref().map(AdminSocket::bind).transpose().map_err(failure)?;
+    let facts = ProcessFacts::new(&config, connections_max, SystemTime::now());
+    let mut registry = Registry::new(facts, access_log.clone());
+
+    let config = Arc::new(config);
+    let shared = edge::Shared {
+        config: Arc::clone(&config),
+        catalog: Arc::new(catalog),
+        tls: tls_of(&config)?,
+        resolver: Resolver::start().map_err(failure)?,
+        access_log: access_log.clone(),
+        connections: edge::Connections::new(connections_max),
+    };
+    let plan = Plan { config: Arc::clone(&config), cores, tunnels_max: connections_max, access_log: access_log.clone() };
+    let workers = worker::start(
+        &plan,
+        |index, relay, metrics| edge::prepare(index, &shared, &listeners, relay, metrics),
+        |edge, relay| registry.add_worker(edge, relay),
+    )
+    .map_err(failure)?;
+    let addresses: Vec<_> = listeners.iter().map(|listener| (listener.scheme(), listener.address())).collect();
+    drop(listeners);
+    announce(&config, &shared.catalog, &plan, connections_max, &addresses, hints).map_err(failure)?;
+
+    let workers = Workers::new(workers);
+    let readiness = Readiness::default();
+    readiness.set(State::Ready);
+    let drain_limit = config.drain.limit;
+    control::run(Control { workers: &workers, signals, admin, registry, access_log, readiness, drain_limit })
+        .map_err(failure)?;
+    workers.join();
+    drop(shared);
+    drop(access_guard);
+    Ok(())
+}
+
+fn tls_of(config: &Config) -> Result<edge::TlsConfigs, Failure> {
+    let certificates = config::certificates::resolver(&config.tls);
+    let tickets = tls::ticketer().map_err(failure)?;
+    Ok(edge::TlsConfigs {
+        server: tls::server_config(&config.tls, certificates, tickets).map_err(failure)?,
+        client: tls::client_config(&config.backends).map_err(failure)?,
+    })
+}
+
+/// The cores that get a worker: those asked for, all of which have to be there, or all that the process may use.
+fn cores(wanted: &[usize]) -> Result<Vec<core_affinity::CoreId>, Failure> {
+    let usable = core_affinity::get_core_ids().unwrap_or_default();
+    if wanted.is_empty() {
+        return if usable.is_empty() { Err(failure("no core may be used")) } else { Ok(usable) };
+    }
+    let find = |id: &usize| {
+        usable.iter().find(|core| core.id == *id).copied().ok_or_else(|| {
+            let ids: Vec<_> = usable.iter().map(|core| core.id.to_string()).collect();
+            failure(format!("core {id} may not be used by this process; allowed: {}", ids.join(", ")))
+        })
+    };
+    wanted.iter().map(find).collect()
+}
+
+/// Descriptors that are not for connections: listeners, rings, logs, the admin socket, name resolution.
+const DESCRIPTORS_RESERVED: usize = 128;
+
+/// How many connections the descriptor limit allows: each takes one, and one more once it has a backend.
+fn connections_max(config: &Config, workers: usize) -> Result<usize, Failure> {
+    let limit = sys::raise_descriptor_limit().map_err(failure)?;
+    let reserved = DESCRIPTORS_RESERVED + workers * (8 + config.listeners.len());
+    let possible = limit.saturating_sub(reserved) / 2;
+    match config.limits.connections_max {
+        0 if possible == 0 => Err(failure(format!(
+            "the descriptor limit of {limit} leaves none for connections; raise it above {} (ulimit -n)",
+            reserved + 2
+        ))),
+        0 => Ok(possible),
+        wanted if wanted > possible => {
+            tracing::warn!(
+                wanted,
+                possible,
+                "limits.connections_max is more than the descriptor limit allows; needed: {}",
+                reserved + 2 * wanted
+            );
+            Ok(wanted)
+        }
+        wanted => Ok(wanted),
+    }
+}
+
+/// Says on standard output what is served; the last line is for whoever waits for the start.
+fn announce(
+    config: &Config,
+    catalog: &Catalog,
+    plan: &Plan,
+    connections_max: usize,
+    listeners: &[(Scheme, SocketAddr)],
+    hints: &[String],
+) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let cores: Vec<_> = plan.cores.iter().map(|core| core.id.to_string()).collect();
+    writeln!(out, "ringgate {}: workers on cores {}", env!("CARGO_PKG_VERSION"), cores.join(","))?;
+    writeln!(out, "memory: {}", config.memory_bounds(plan.cores.len(), connections_max))?;
+    for api in catalog.apis() {
+        writeln!(out, "serving {api}")?;
+    }
+    for hint in hints {
+        writeln!(out, "{hint}")?;
+    }
+    for (scheme, address) in listeners {
+        let scheme = if *scheme == Scheme::Https { "wss" } else { "ws" };
+        writeln!(out, "listening on {scheme}://{address}")?;
+    }
+    writeln!(out, "ready")?;
+    out.flush()
+}
+
+fn failure(error: impl Display + 'static) -> Failure {
+    Box::new(error)
+}
+

@@ -1,0 +1,201 @@
+//! The workers: on each core two pinned threads, an edge and a relay, started, told what to do, and joined.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::{self, JoinHandle};
+
+use crate::config::{Config, Workers as WorkersConfig};
+use crate::control;
+use crate::edge::{self, EdgeHandle};
+use crate::observe::access_log::AccessLog;
+use crate::observe::metrics::{EdgeMetrics, RelayMetrics};
+use crate::relay::{self, RelayHandle};
+use crate::sys;
+
+/// What runs on one core.
+pub struct Worker {
+    edge: EdgeHandle,
+    relay: RelayHandle,
+    relay_metrics: Arc<RelayMetrics>,
+    threads: [JoinHandle<()>; 2],
+}
+
+/// Why a worker could not start.
+#[derive(Debug)]
+pub enum WorkerError {
+    /// The thread could not be made, or its ring not be built.
+    Io(usize, &'static str, io::Error),
+}
+
+impl fmt::Display for WorkerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Io(core, part, error) = self;
+        write!(f, "the {part} of core {core} could not start: {error}")
+    }
+}
+
+impl std::error::Error for WorkerError {}
+
+/// What all workers share, and what each takes along.
+pub struct Plan {
+    pub config: Arc<Config>,
+    pub cores: Vec<core_affinity::CoreId>,
+    /// Tunnels that one relay takes; any core may get them all.
+    pub tunnels_max: usize,
+    pub access_log: AccessLog,
+}
+
+/// Starts one worker on every core of the plan. `edge` makes the edge of a core, given where it hands its tunnels to.
+pub fn start(
+    plan: &Plan,
+    mut edge: impl FnMut(usize, RelayHandle, Arc<EdgeMetrics>) -> io::Result<(EdgeHandle, edge::Prepared)>,
+    mut register: impl FnMut(Arc<EdgeMetrics>, Arc<RelayMetrics>),
+) -> Result<Vec<Worker>, WorkerError> {
+    let (ready, started) = channel();
+    let mut workers = Vec::with_capacity(plan.cores.len());
+    for (index, &core) in plan.cores.iter().enumerate() {
+        let at = |part| move |error| WorkerError::Io(core.id, part, error);
+        let (edge_metrics, relay_metrics) = (Arc::<EdgeMetrics>::default(), Arc::<RelayMetrics>::default());
+        let limits = relay_limits(&plan.config, plan.tunnels_max);
+        let (relay, prepared) =
+            relay::prepare(limits, Arc::clone(&relay_metrics), plan.access_log.clone()).map_err(at("relay"))?;
+        let relay_thread = spawn_relay(core, plan, prepared, &ready).map_err(at("relay"))?;
+        let (edge, prepared) = edge(index, relay.clone(), Arc::clone(&edge_metrics)).map_err(at("edge"))?;
+        let edge_thread = spawn_edge(core, plan, prepared, &ready).map_err(at("edge"))?;
+        register(edge_metrics, Arc::clone(&relay_metrics));
+        workers.push(Worker { edge, relay, relay_metrics, threads: [edge_thread, relay_thread] });
+    }
+    drop(ready);
+    for _ in 0..2 * workers.len() {
+        match started.recv() {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(error),
+            Err(_) => break,
+        }
+    }
+    Ok(workers)
+}
+
+type Ready = Sender<Result<(), WorkerError>>;
+
+fn relay_limits(config: &Config, tunnels_max: usize) -> relay::Limits {
+    relay::Limits {
+        tunnels_max,
+        buffer_bytes: config.limits.relay_buffer_bytes,
+        half_bytes_max: config.limits.half_bytes_max,
+        spill_bytes_max: config.limits.relay_spill_bytes_max,
+        slow_consumer: config.timeouts.slow_consumer,
+        close_grace: config.timeouts.close_grace,
+        adopt_per_turn: config.workers.adopt_per_turn,
+    }
+}
+
+fn spawn_relay(
+    core: core_affinity::CoreId,
+    plan: &Plan,
+    prepared: relay::Prepared,
+    ready: &Ready,
+) -> io::Result<JoinHandle<()>> {
+    let (config, ready) = (plan.config.workers.clone(), ready.clone());
+    thread::Builder::new().name(format!("relay-{}", core.id)).spawn(move || {
+        pin(core);
+        schedule_relay(&config);
+        let (stood, report) = (ready.clone(), ready);
+        let result = prepared.run(move || drop(stood.send(Ok(()))));
+        finish(core, "relay", result, &report);
+    })
+}
+
+fn spawn_edge(
+    core: core_affinity::CoreId,
+    plan: &Plan,
+    prepared: edge::Prepared,
+    ready: &Ready,
+) -> io::Result<JoinHandle<()>> {
+    let (nice, ready) = (plan.config.workers.edge_nice, ready.clone());
+    thread::Builder::new().name(format!("edge-{}", core.id)).spawn(move || {
+        pin(core);
+        if let Err(error) = sys::set_nice(nice) {
+            tracing::warn!(%error, nice, "workers.edge_nice is not in effect");
+        }
+        let (stood, report) = (ready.clone(), ready);
+        let result = prepared.run(move || drop(stood.send(Ok(()))));
+        finish(core, "edge", result, &report);
+    })
+}
+
+/// Reports how a thread ended. While the start still waits, it hears of an error; later nobody does, so it is logged too.
+fn finish(core: core_affinity::CoreId, part: &'static str, result: io::Result<()>, report: &Ready) {
+    let Err(error) = result else { return };
+    tracing::error!(core = core.id, part, %error, "a worker's thread ended");
+    drop(report.send(Err(WorkerError::Io(core.id, part, error))));
+}
+
+fn pin(core: core_affinity::CoreId) {
+    if !core_affinity::set_for_current(core) {
+        tracing::warn!(core = core.id, "the thread could not be pinned to its core");
+    }
+}
+
+/// Lets a woken relay preempt the edge of its core. What the kernel or our rights do not allow is a warning.
+fn schedule_relay(config: &WorkersConfig) {
+    let result = match config.relay_fifo {
+        Some(priority) => sys::set_fifo(priority),
+        None if config.relay_slice.is_zero() => Ok(()),
+        None => sys::set_slice(config.relay_slice),
+    };
+    if let Err(error) = result {
+        tracing::warn!(%error, "the relay's scheduling is not in effect");
+    }
+    match sys::scheduling() {
+        Ok(scheduling) => tracing::debug!(?scheduling, "relay"),
+        Err(error) => tracing::warn!(%error, "the relay's scheduling cannot be read back"),
+    }
+}
+
+/// All workers, as the control thread sees them.
+pub struct Workers(Vec<Worker>);
+
+impl Workers {
+    pub fn new(workers: Vec<Worker>) -> Self {
+        Self(workers)
+    }
+
+    /// Waits for every thread to end.
+    pub fn join(self) {
+        for worker in self.0 {
+            for thread in worker.threads {
+                if thread.join().is_err() {
+                    tracing::error!("a worker's thread panicked");
+                }
+            }
+        }
+    }
+}
+
+impl control::Workers for &Workers {
+    fn stop_accepting(&self) {
+        for worker in &self.0 {
+            worker.edge.stop_accepting();
+        }
+    }
+
+    fn drain(&self) {
+        for worker in &self.0 {
+            worker.relay.drain();
+        }
+    }
+
+    fn tunnels_open(&self) -> u64 {
+        self.0.iter().map(|worker| worker.relay_metrics.tunnels.value() + worker.edge.on_their_way()).sum()
+    }
+
+    fn stop_now(&self) {
+        for worker in &self.0 {
+            worker.edge.stop();
+            worker.relay.stop();
+        }
+    }
+}

@@ -42,7 +42,11 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    pub(super) fn new(limits: &HeadLimits, early_bytes_max: usize, metrics: Arc<EdgeMetrics>) -> Self {
+    pub(super) fn new(
+        limits: &HeadLimits,
+        early_bytes_max: usize,
+        metrics: Arc<EdgeMetrics>,
+    ) -> Self {
         let [small, middle, large] = SIZES;
         let head = limits.target_bytes_max + limits.fields_bytes_max;
         let largest = (head.max(early_bytes_max) + SLACK).max(large);

@@ -7,7 +7,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, Read};
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -47,6 +47,11 @@ pub(super) enum StreamError {
     Full(Full),
 }
 
+impl StreamError {
+    /// The peer left in the middle of something.
+    const GONE: Self = Self::Io(Errno(libc::ECONNRESET));
+}
+
 impl From<io::Error> for StreamError {
     fn from(error: io::Error) -> Self {
         Self::Io(Errno::of(&error))
@@ -83,11 +88,11 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// Takes a non-blocking socket over. A `tls` session has its handshake before it.
-    pub(super) fn new(socket: Socket, tls: Option<Box<TlsSession>>) -> io::Result<Self> {
+    /// Takes a non-blocking socket over.
+    pub(super) fn new(socket: Socket) -> io::Result<Self> {
         Ok(Self {
             socket: TcpStream::from_std(socket.into())?,
-            tls,
+            tls: None,
             ciphertext: Vec::new(),
             unsent: Vec::new(),
             eof: false,
@@ -95,18 +100,24 @@ impl Stream {
         })
     }
 
-    /// Puts TLS on a plain connection.
+    /// Waits until a connect that has begun is through. Giving it up is harmless.
+    pub(super) async fn connected(&self) -> io::Result<()> {
+        self.socket.writable(false).await?;
+        // A refused connect makes a socket writable too.
+        let fd = sys::descriptor_of(&self.socket);
+        match SockRef::from(&fd).take_error()? {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// Puts TLS on a plain connection; `handshake` carries it through.
     pub(super) fn start_tls(&mut self, session: Box<TlsSession>) {
         self.tls = Some(session);
     }
 
     pub(super) fn tls(&self) -> Option<&TlsSession> {
         self.tls.as_deref()
-    }
-
-    pub(super) fn local_addr(&self) -> Option<SocketAddr> {
-        let fd = sys::descriptor_of(&self.socket);
-        SockRef::from(&fd).local_addr().ok()?.as_socket()
     }
 
     /// Carries the TLS handshake through. Data that the peer sent behind its last flight goes into `into`.
@@ -122,7 +133,7 @@ impl Stream {
                 return Ok(());
             }
             match self.attempt(scratch, into)? {
-                Attempt::Received(Received::End) => return Err(StreamError::Tls),
+                Attempt::Received(Received::End) => return Err(StreamError::GONE),
                 Attempt::Received(Received::Bytes) | Attempt::Fed => {}
                 Attempt::NothingThere => self.readable().await?,
             }
@@ -220,7 +231,8 @@ impl Stream {
     /// Sends all of `bytes`.
     pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), StreamError> {
         if let Some(tls) = self.tls.as_deref_mut() {
-            tls.seal(bytes, &mut self.unsent).map_err(|_| StreamError::Tls)?;
+            tls.seal(bytes, &mut self.unsent)
+                .map_err(|_| StreamError::Tls)?;
             return self.flush().await;
         }
         send_all(&self.socket, bytes).await

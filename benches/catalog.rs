@@ -41,7 +41,8 @@ fn catalog(count: usize) -> Catalog {
         ));
     }
     let config = Config::base();
-    let (definition, complaints) = definition::parse("bench.yaml", &text, &["RELEASE".to_owned()], &config);
+    let (definition, complaints) =
+        definition::parse("bench.yaml", &text, &["RELEASE".to_owned()], &config);
     assert!(complaints.is_empty(), "{complaints:?}");
     let definitions: Vec<_> = definition.into_iter().collect();
     let catalog = Catalog::build(&config, &definitions);

@@ -205,13 +205,19 @@ pub struct OwnedPool {
 /// A Close frame or a held frame header; a small message; a TLS record; several records.
 const CLASSES: [usize; 4] = [256, 4 << 10, (16 << 10) + 512, (64 << 10) + 2048];
 
+/// Smallest buffers made at the start: plain messages need one only now and then, for a header cut in two.
+const READY: usize = 64;
+
 /// Spare memory kept per class for reuse; beyond it buffers go back to the allocator.
 const SPARE_BYTES_MAX: usize = 1 << 20;
 
 impl OwnedPool {
     pub fn new(bytes_max: usize) -> Self {
+        let [smallest, ..] = CLASSES;
+        let ready = std::iter::repeat_with(|| Vec::with_capacity(smallest)).take(READY);
+        let free = [ready.collect(), Vec::new(), Vec::new(), Vec::new()];
         Self {
-            free: Default::default(),
+            free,
             taken_bytes: 0,
             bytes_max,
         }

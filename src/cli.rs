@@ -102,7 +102,7 @@ pub struct Proxy {
 
 fn idle_timeout(text: &str) -> Result<Duration, String> {
     let allowed = || "allowed: 1ms to 10m, for example 60s".to_owned();
-    let time = crate::config::duration(text).ok_or_else(allowed)?;
+    let time = crate::document::quantity::parse_duration(text).ok_or_else(allowed)?;
     let range = Duration::from_millis(1)..=Duration::from_secs(600);
     if range.contains(&time) { Ok(time) } else { Err(allowed()) }
 }

@@ -16,7 +16,9 @@ const STACK_BYTES: usize = 256 << 10;
 pub fn echo_backend() -> io::Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
-    thread::Builder::new().name("demo-echo".into()).spawn(move || accept(&listener))?;
+    thread::Builder::new()
+        .name("demo-echo".into())
+        .spawn(move || accept(&listener))?;
     Ok(address)
 }
 
@@ -28,13 +30,16 @@ fn accept(listener: &TcpListener) {
             continue;
         }
         let held = Held(Arc::clone(&open));
-        let spawned = thread::Builder::new().name("demo-echo".into()).stack_size(STACK_BYTES).spawn(move || {
-            let _held = held;
-            // A peer that breaks off is the end of its conversation, and nobody else's business.
-            if let Err(error) = echo(stream) {
-                tracing::debug!(%error, "demo backend");
-            }
-        });
+        let spawned = thread::Builder::new()
+            .name("demo-echo".into())
+            .stack_size(STACK_BYTES)
+            .spawn(move || {
+                let _held = held;
+                // A peer that breaks off is the end of its conversation, and nobody else's business.
+                if let Err(error) = echo(stream) {
+                    tracing::debug!(%error, "demo backend");
+                }
+            });
         if let Err(error) = spawned {
             tracing::warn!(%error, "demo backend has no thread for a connection");
         }
@@ -52,11 +57,14 @@ impl Drop for Held {
 
 fn echo(stream: TcpStream) -> Result<(), tungstenite::Error> {
     stream.set_nodelay(true)?;
-    let mut socket = tungstenite::accept(stream).map_err(|error| io::Error::other(error.to_string()))?;
+    let mut socket =
+        tungstenite::accept(stream).map_err(|error| io::Error::other(error.to_string()))?;
     loop {
         let message = match socket.read() {
             Ok(message) => message,
-            Err(tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed) => return Ok(()),
+            Err(tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed) => {
+                return Ok(());
+            }
             Err(error) => return Err(error),
         };
         if message.is_text() || message.is_binary() {
@@ -72,7 +80,11 @@ mod tests {
     #[test]
     fn it_echoes() {
         let address = echo_backend().unwrap();
-        let (mut socket, _) = tungstenite::client(format!("ws://{address}/"), TcpStream::connect(address).unwrap()).unwrap();
+        let (mut socket, _) = tungstenite::client(
+            format!("ws://{address}/"),
+            TcpStream::connect(address).unwrap(),
+        )
+        .unwrap();
         socket.send("hello".into()).unwrap();
         assert_eq!(socket.read().unwrap().into_text().unwrap(), "hello");
         socket.close(None).unwrap();

@@ -9,8 +9,8 @@
 pub mod demo;
 
 pub mod config;
-pub mod document;
 pub mod definition;
+pub mod document;
 
 pub mod catalog;
 

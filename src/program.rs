@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -63,13 +64,13 @@ fn print_version() -> Result<(), Failure> {
     Ok(())
 }
 
-fn check(path: &std::path::Path) -> ExitCode {
+fn check(path: &Path) -> ExitCode {
     let report = catalog::check(path);
     println!("{report}");
     if report.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn run_file(path: &std::path::Path) -> Result<(), Failure> {
+fn run_file(path: &Path) -> Result<(), Failure> {
     let loaded = catalog::load(path).map_err(failure)?;
     for warning in &loaded.warnings {
         eprintln!("{warning}");
@@ -92,13 +93,22 @@ fn run_proxy(proxy: Proxy) -> Result<(), Failure> {
     };
     let scheme = if proxy.cert.is_some() { Scheme::Https } else { Scheme::Http };
     if let (Some(cert), Some(key)) = (&proxy.cert, &proxy.key) {
-        config.tls.certificates.push(config::Certificate::read(cert, key).map_err(failure)?);
+        config.tls.certificates.push(read_certificate(cert, key)?);
     }
     let forward = forward(&proxy.backend, proxy.path, proxy.idle_timeout)?;
     let catalog = Catalog::forward_all(forward).map_err(|problem| failure(format!("--path: {problem}")))?;
     config.listeners = proxy.listen.iter().map(|&address| config::Listener { address, scheme }).collect();
     let listeners = bind(&config.listeners)?;
     serve(config, catalog, listeners, &[])
+}
+
+fn read_certificate(cert: &Path, key: &Path) -> Result<config::Certificate, Failure> {
+    let read = |flag, path: &Path| {
+        std::fs::read(path).map_err(|error| failure(format!("{flag} {}: {error}", path.display())))
+    };
+    let (chain, key_bytes) = (read("--cert", cert)?, read("--key", key)?);
+    let problem = |problem| failure(format!("--cert {} --key {}: {problem}", cert.display(), key.display()));
+    config::Certificate::from_pem(&chain, &key_bytes).map_err(problem)
 }
 
 fn forward(urls: &[String], path: Option<String>, timeout: std::time::Duration) -> Result<Forward, Failure> {
@@ -167,7 +177,8 @@ const DEMO_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
 fn demo_certificate() -> Result<config::Certificate, Failure> {
     let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
     let made = rcgen::generate_simple_self_signed(names).map_err(failure)?;
-    config::Certificate::from_pem(&made.cert.pem(), &made.signing_key.serialize_pem()).map_err(failure)
+    let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    config::Certificate::from_pem(chain.as_bytes(), key.as_bytes()).map_err(failure)
 }
 
 fn bind(listeners: &[config::Listener]) -> Result<Vec<edge::Listener>, Failure> {
@@ -226,10 +237,9 @@ fn serve(config: Config, catalog: Catalog, listeners: Vec<edge::Listener>, hints
 }
 
 fn tls_of(config: &Config) -> Result<edge::TlsConfigs, Failure> {
-    let certificates = config::certificates::resolver(&config.tls);
     let tickets = tls::ticketer().map_err(failure)?;
     Ok(edge::TlsConfigs {
-        server: tls::server_config(&config.tls, certificates, tickets).map_err(failure)?,
+        server: tls::server_config(&config.tls, config.tls.resolver(), tickets).map_err(failure)?,
         client: tls::client_config(&config.backends).map_err(failure)?,
     })
 }
@@ -254,7 +264,7 @@ const DESCRIPTORS_RESERVED: usize = 128;
 
 /// How many connections the descriptor limit allows: each takes one, and one more once it has a backend.
 fn connections_max(config: &Config, workers: usize) -> Result<usize, Failure> {
-    let limit = sys::raise_descriptor_limit().map_err(failure)?;
+    let limit = sys::raise_fd_limit().map_err(failure)?;
     let reserved = DESCRIPTORS_RESERVED + workers * (8 + config.listeners.len());
     let possible = limit.saturating_sub(reserved) / 2;
     match config.limits.connections_max {

@@ -1,5 +1,6 @@
 //! A hierarchical timer wheel: which of many timers is due. It is told the time, as a tick number, and never asks.
 #![forbid(unsafe_code)]
+#![warn(clippy::expect_used, clippy::indexing_slicing)]
 
 #[cfg(test)]
 mod tests;
@@ -122,8 +123,8 @@ impl Wheel {
 
     /// The first occupied slot and the tick with which it begins.
     fn next_slot(&self) -> Option<(usize, u64)> {
-        let levels = self.occupied.iter().enumerate();
-        let (level, occupied) = levels.filter(|(_, occupied)| **occupied != 0).next()?;
+        let mut levels = self.occupied.iter().enumerate();
+        let (level, occupied) = levels.find(|(_, occupied)| **occupied != 0)?;
         let digit = occupied.trailing_zeros();
         let shift = SLOT_BITS * u32::try_from(level).unwrap_or_default();
         // The digits above the slot's are those of the present tick; at the top level there are none.

@@ -126,11 +126,14 @@ fn spawn_edge(
     })
 }
 
-/// Reports how a thread ended. While the start still waits, it hears of an error; later nobody does, so it is logged too.
+/// Reports how a thread ended. Once the start is over nobody waits for the report, and a core without its worker would
+/// take connections that nobody serves: the program ends, and its supervisor starts it again.
 fn finish(core: core_affinity::CoreId, part: &'static str, result: io::Result<()>, report: &Ready) {
     let Err(error) = result else { return };
-    tracing::error!(core = core.id, part, %error, "a worker's thread ended");
-    drop(report.send(Err(WorkerError::Io(core.id, part, error))));
+    tracing::error!(core = core.id, part, %error, "a worker's thread failed");
+    if report.send(Err(WorkerError::Io(core.id, part, error))).is_err() {
+        std::process::exit(1);
+    }
 }
 
 fn pin(core: core_affinity::CoreId) {
@@ -149,7 +152,7 @@ fn schedule_relay(config: &WorkersConfig) {
     if let Err(error) = result {
         tracing::warn!(%error, "the relay's scheduling is not in effect");
     }
-    match sys::scheduling() {
+    match sys::Scheduling::current() {
         Ok(scheduling) => tracing::debug!(?scheduling, "relay"),
         Err(error) => tracing::warn!(%error, "the relay's scheduling cannot be read back"),
     }

@@ -10,7 +10,9 @@ use super::path::encode;
 use super::table::{Group, Paths};
 use super::{Api, Backend, BackendPath, Catalog, DEFAULT_GROUP, Member, RELEASE, normalize};
 use crate::config::{Config, Routing};
-use crate::definition::{ApiDefinition, Definition, MatchMode, Method, Piece, Placed, Schemes, references};
+use crate::definition::{
+    ApiDefinition, Definition, MatchMode, Method, Piece, Placed, Schemes, references,
+};
 use crate::document::{Complaint, Place};
 use crate::relay::policy::TunnelPolicy;
 
@@ -147,9 +149,21 @@ impl<'a> Build<'a> {
     }
 
     /// Spec 3.5: names are unique in a group, and so are method, path and match mode together.
-    fn is_new(&mut self, group: usize, environment: &str, api: &ApiDefinition, path: &[u8]) -> bool {
+    fn is_new(
+        &mut self,
+        group: usize,
+        environment: &str,
+        api: &ApiDefinition,
+        path: &[u8],
+    ) -> bool {
         let name = (group, environment.to_owned(), api.name.clone());
-        let route = (group, environment.to_owned(), api.method, path.to_vec(), api.match_mode);
+        let route = (
+            group,
+            environment.to_owned(),
+            api.method,
+            path.to_vec(),
+            api.match_mode,
+        );
         let same_route = self.routes.get(&route).cloned();
         let same_name = self.names.get(&name).cloned();
         if let Some(first) = &same_route {
@@ -172,7 +186,9 @@ impl<'a> Build<'a> {
                     .with_code("APIG.3202"),
             );
         }
-        self.routes.entry(route).or_insert_with(|| api.place.clone());
+        self.routes
+            .entry(route)
+            .or_insert_with(|| api.place.clone());
         self.names.entry(name).or_insert_with(|| api.place.clone());
         same_route.is_none() && same_name.is_none()
     }
@@ -256,7 +272,10 @@ impl<'a> Build<'a> {
     }
 
     fn backend_path(&mut self, api: &ApiDefinition, path: &str) -> Option<String> {
-        if path.starts_with('/') && !path.contains(['?', '#']) && !path.contains(|c: char| c.is_control()) {
+        if path.starts_with('/')
+            && !path.contains(['?', '#'])
+            && !path.contains(|c: char| c.is_control())
+        {
             return Some(encode(path));
         }
         self.complaints.push(
@@ -296,7 +315,10 @@ impl<'a> Build<'a> {
             });
             if !defined {
                 self.complaints.push(rules.place.error(
-                    format!("no definition has an API `{}` in group {}", rules.api, rules.group),
+                    format!(
+                        "no definition has an API `{}` in group {}",
+                        rules.api, rules.group
+                    ),
                     "correct `name` or `group`, or remove this table",
                 ));
             }
@@ -307,7 +329,11 @@ impl<'a> Build<'a> {
         let index = |name: &str| self.groups.iter().position(|(known, _)| known == name);
         let mut known = Known {
             default: index(DEFAULT_GROUP),
-            inbound: routing.inbound_addresses.iter().map(IpAddr::to_canonical).collect(),
+            inbound: routing
+                .inbound_addresses
+                .iter()
+                .map(IpAddr::to_canonical)
+                .collect(),
             any_address: routing.any_address,
             ..Known::default()
         };
@@ -328,7 +354,13 @@ impl<'a> Build<'a> {
 fn order(api: &Api) -> (&str, bool, &str, &str, Method) {
     let policy = &api.policy;
     // RELEASE first: it is what callers without `X-Stage` get.
-    (&policy.group, policy.environment != RELEASE, &policy.environment, &api.path, api.method)
+    (
+        &policy.group,
+        policy.environment != RELEASE,
+        &policy.environment,
+        &api.path,
+        api.method,
+    )
 }
 
 /// Spec 2.7: -1 retries idempotent methods once, and an API for any method is asked with GET where it is a WebSocket.

@@ -100,7 +100,9 @@ impl<'a> Host<'a> {
 
 /// RFC 3986 §3.2.3: digits, also none.
 fn is_port(text: &str) -> bool {
-    text.len() <= 5 && text.bytes().all(|b| b.is_ascii_digit()) && (text.is_empty() || text.parse::<u16>().is_ok())
+    text.len() <= 5
+        && text.bytes().all(|b| b.is_ascii_digit())
+        && (text.is_empty() || text.parse::<u16>().is_ok())
 }
 
 /// RFC 3986 §3.2.2, `reg-name`.

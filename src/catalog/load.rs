@@ -29,7 +29,10 @@ pub fn load(path: &Path) -> Result<Loaded, Report> {
             catalog,
             warnings: complaints,
         }),
-        _ => Err(Report { apis: None, complaints }),
+        _ => Err(Report {
+            apis: None,
+            complaints,
+        }),
     }
 }
 
@@ -54,7 +57,8 @@ fn gather(path: &Path) -> (Config, Option<Catalog>, Vec<Complaint>) {
     let mut definitions: Vec<Definition> = Vec::new();
     let mut complete = true;
     for source in &sources {
-        let (definition, found) = definition::parse(&source.file, &source.text, &source.environments, &config);
+        let (definition, found) =
+            definition::parse(&source.file, &source.text, &source.environments, &config);
         complete &= definition.is_some();
         definitions.extend(definition);
         complaints.extend(found);
@@ -64,7 +68,13 @@ fn gather(path: &Path) -> (Config, Option<Catalog>, Vec<Complaint>) {
         Ok(catalog) => Some(catalog),
         Err(found) => {
             // Rules for APIs in a file that could not be read are no mistake of their own.
-            let rules_unknown = |c: &Complaint| !complete && config.apis.iter().any(|rules| rules.place.line == c.line && rules.place.file == c.file);
+            let rules_unknown = |c: &Complaint| {
+                !complete
+                    && config
+                        .apis
+                        .iter()
+                        .any(|rules| rules.place.line == c.line && rules.place.file == c.file)
+            };
             complaints.extend(found.into_iter().filter(|c| !rules_unknown(c)));
             None
         }
@@ -74,7 +84,11 @@ fn gather(path: &Path) -> (Config, Option<Catalog>, Vec<Complaint>) {
 
 /// A domain, or a variable, of a group that no definition has is probably misspelt.
 fn groups_without_apis(config: &Config, definitions: &[Definition]) -> Vec<Complaint> {
-    let defined = |group: &str| definitions.iter().any(|definition| definition.group == group);
+    let defined = |group: &str| {
+        definitions
+            .iter()
+            .any(|definition| definition.group == group)
+    };
     config
         .routing
         .domains
@@ -82,7 +96,10 @@ fn groups_without_apis(config: &Config, definitions: &[Definition]) -> Vec<Compl
         .filter(|domain| !defined(&domain.group))
         .map(|domain| {
             domain.place.warning(
-                format!("`{}` leads to group {}, which has no definition", domain.name, domain.group),
+                format!(
+                    "`{}` leads to group {}, which has no definition",
+                    domain.name, domain.group
+                ),
                 "correct `group`, or add a definition with that `info.title`",
             )
         })
@@ -109,7 +126,12 @@ impl fmt::Display for Report {
         for complaint in &self.complaints {
             writeln!(f, "{complaint}")?;
         }
-        let count = |severity| self.complaints.iter().filter(|c| c.severity == severity).count();
+        let count = |severity| {
+            self.complaints
+                .iter()
+                .filter(|c| c.severity == severity)
+                .count()
+        };
         let warnings = plural(count(Severity::Warning), "warning");
         match self.apis {
             Some(apis) => write!(f, "ok: {}, {warnings}", plural(apis, "API")),

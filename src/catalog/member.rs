@@ -50,7 +50,11 @@ impl Member {
             Some(slash) => (rest.get(..slash)?, rest.get(slash..)),
             None => (rest, None),
         };
-        if path.is_some_and(|path| !path.bytes().all(|b| b.is_ascii_graphic() && b != b'?' && b != b'#')) {
+        if path.is_some_and(|path| {
+            !path
+                .bytes()
+                .all(|b| b.is_ascii_graphic() && b != b'?' && b != b'#')
+        }) {
             return None;
         }
         Some((Self::from_address(scheme, address)?, path))
@@ -61,7 +65,11 @@ fn split(address: &str) -> Option<(&str, Option<&str>)> {
     if let Some(rest) = address.strip_prefix('[') {
         let (host, rest) = rest.split_once(']')?;
         host.parse::<Ipv6Addr>().ok()?;
-        let port = if rest.is_empty() { None } else { Some(rest.strip_prefix(':')?) };
+        let port = if rest.is_empty() {
+            None
+        } else {
+            Some(rest.strip_prefix(':')?)
+        };
         return Some((host, port));
     }
     let (host, port) = match address.split_once(':') {
@@ -83,7 +91,9 @@ fn is_name(host: &str) -> bool {
         && host.split('.').all(|label| {
             (1..=63).contains(&label.len())
                 && !label.starts_with('-')
-                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+                && label
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
         })
 }
 

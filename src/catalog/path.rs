@@ -47,7 +47,11 @@ fn decode(mut path: &[u8]) -> Option<Vec<u8>> {
 
 /// The byte that two hexadecimal digits stand for.
 pub(super) fn escape([high, low]: [u8; 2]) -> Option<u8> {
-    let digit = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
+    let digit = |b: u8| {
+        char::from(b)
+            .to_digit(16)
+            .and_then(|d| u8::try_from(d).ok())
+    };
     Some(digit(high)? << 4 | digit(low)?)
 }
 
@@ -80,7 +84,10 @@ pub(super) fn encode(path: &str) -> String {
     let mut rest = path.as_bytes();
     while let Some((byte, after)) = rest.split_first() {
         rest = after;
-        let escaped = *byte == b'%' && after.first_chunk().is_some_and(|digits| escape(*digits).is_some());
+        let escaped = *byte == b'%'
+            && after
+                .first_chunk()
+                .is_some_and(|digits| escape(*digits).is_some());
         if escaped || is_path_byte(*byte) {
             out.push(char::from(*byte));
         } else {

@@ -39,14 +39,18 @@ impl CertificateProblem {
             Self::Expired | Self::NotYetValid => "APIG.2102",
             Self::ChainOrder => "APIG.2104",
             Self::KeyEncrypted => "APIG.2105",
-            Self::NoCertificate | Self::Unreadable | Self::NoKey | Self::KeyUnusable(_) => "APIG.2106",
+            Self::NoCertificate | Self::Unreadable | Self::NoKey | Self::KeyUnusable(_) => {
+                "APIG.2106"
+            }
             Self::NoNames => "APIG.2109",
         }
     }
 
     fn remedy(&self) -> &'static str {
         match self {
-            Self::NoCertificate | Self::Unreadable => "name a PEM file with the certificate and then its chain",
+            Self::NoCertificate | Self::Unreadable => {
+                "name a PEM file with the certificate and then its chain"
+            }
             Self::NoKey | Self::KeyUnusable(_) => "name a PEM file with the RSA or ECDSA key",
             Self::KeyEncrypted => "decrypt it: openssl pkey -in key.pem -out plain.pem",
             Self::KeyMismatch => "name the key that the certificate was made with",
@@ -57,7 +61,10 @@ impl CertificateProblem {
     }
 
     pub(super) fn is_about_key(&self) -> bool {
-        matches!(self, Self::NoKey | Self::KeyEncrypted | Self::KeyUnusable(_) | Self::KeyMismatch)
+        matches!(
+            self,
+            Self::NoKey | Self::KeyEncrypted | Self::KeyUnusable(_) | Self::KeyMismatch
+        )
     }
 
     pub(super) fn complaint(&self, place: &Place, error: bool) -> Complaint {
@@ -79,7 +86,9 @@ impl fmt::Display for CertificateProblem {
             Self::KeyEncrypted => "the key is encrypted",
             Self::KeyUnusable(reason) => return write!(f, "the key cannot be used: {reason}"),
             Self::KeyMismatch => "the key does not belong to the certificate",
-            Self::ChainOrder => "the chain is out of order: a certificate is not issued by the next one",
+            Self::ChainOrder => {
+                "the chain is out of order: a certificate is not issued by the next one"
+            }
             Self::NoNames => "the certificate names no host (no SAN)",
             Self::Expired => "the certificate has expired",
             Self::NotYetValid => "the certificate is not valid yet",
@@ -107,7 +116,8 @@ impl Certificate {
         let leaf = chain.first().ok_or(CertificateProblem::NoCertificate)?;
         let names = Facts::of(leaf).ok_or(CertificateProblem::Unreadable)?.names;
         check_order(&chain)?;
-        let key = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(unfit)?;
+        let key =
+            CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(unfit)?;
         Ok(Self {
             names,
             key: Arc::new(key),
@@ -198,7 +208,10 @@ impl ByName {
             exact: HashMap::new(),
             wildcard: HashMap::new(),
             // A client that cannot use the first one's kind of key may be able to use another.
-            default: certificates.iter().map(|certificate| Arc::clone(&certificate.key)).collect(),
+            default: certificates
+                .iter()
+                .map(|certificate| Arc::clone(&certificate.key))
+                .collect(),
         };
         for certificate in certificates {
             for name in &certificate.names {
@@ -206,7 +219,10 @@ impl ByName {
                     Some(parent) => (&mut by_name.wildcard, parent),
                     None => (&mut by_name.exact, name.as_str()),
                 };
-                names.entry(name.to_owned()).or_default().push(Arc::clone(&certificate.key));
+                names
+                    .entry(name.to_owned())
+                    .or_default()
+                    .push(Arc::clone(&certificate.key));
             }
         }
         by_name
@@ -214,7 +230,9 @@ impl ByName {
 
     fn choose(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         let usable = |keys: &[Arc<CertifiedKey>]| {
-            let key = keys.iter().find(|key| key.key.choose_scheme(schemes).is_some());
+            let key = keys
+                .iter()
+                .find(|key| key.key.choose_scheme(schemes).is_some());
             key.map(Arc::clone)
         };
         let name = name.map(str::to_ascii_lowercase);

@@ -3,48 +3,180 @@
 use std::time::Duration;
 
 use super::{
-    AccessLog, Admin, Backends, Config, Definitions, Drain, Limits, Log, LogFormat, OnUnsupported, Routing, Timeouts,
-    Tls, Tunnel, Workers,
+    AccessLog, Admin, Backends, Config, Definitions, Drain, Limits, Log, LogFormat, OnUnsupported,
+    Routing, Timeouts, Tls, Tunnel, Workers,
 };
 use crate::proto::head::HeadLimits;
 use crate::relay::policy::{FrameMode, IdleEnd};
 
 /// Key, default as it would be written (empty: unset), reason.
 pub const TABLE: &[(&str, &str, &str)] = &[
-    ("on_unsupported", r#""reject""#, "an API that is silently missing is worse than a start that says why"),
-    ("workers.cores", "[]", "a worker on every core that the process may use"),
-    ("workers.edge_nice", "5", "handshakes give way to open sockets, yet get a quarter of a contended core"),
-    ("workers.relay_slice", r#""100us""#, "the shortest slice the kernel takes: a woken relay preempts the edge"),
-    ("workers.relay_fifo", "", "real-time priority needs CAP_SYS_NICE and can starve the box, so it is asked for"),
-    ("workers.adopt_per_turn", "4", "a storm of new tunnels may not delay those that are open"),
-    ("tls.tls13", "true", "the cloud stops at 1.2; 1.3 saves a round trip (off for strict parity)"),
-    ("routing.inbound_addresses", "[]", "the box's own addresses count anyway; an elastic IP in front is listed"),
-    ("routing.any_address", "false", "an address that is not ours is a mistake or a scan: 404"),
-    ("backends.source_addresses", "[]", "the kernel's choice; more addresses mean more ports to one backend"),
-    ("backends.ca", "", "private backends have self-signed certificates, and the cloud does not verify them"),
-    ("limits.connections_max", "0", "derived from the descriptor limit, two a tunnel and a reserve"),
-    ("limits.target_bytes_max", r#""32KiB""#, "the cloud's limit of a request target: 414"),
-    ("limits.field_bytes_max", r#""32KiB""#, "the cloud's limit of one header: 494"),
-    ("limits.fields_bytes_max", r#""128KiB""#, "the cloud's limit of all headers: 494"),
-    ("limits.early_bytes_max", r#""16KiB""#, "a client may speak before the 101, but not much"),
-    ("limits.request_body_bytes_max", r#""12MiB""#, "the cloud's `request_body_size`: 413"),
-    ("limits.relay_buffer_bytes", r#""4MiB""#, "stays near the cache of one core, shared by its tunnels"),
-    ("limits.half_bytes_max", r#""256KiB""#, "one round trip of 20 ms at 100 Mbit/s; above it the sender waits"),
-    ("limits.relay_spill_bytes_max", r#""64MiB""#, "250 slow readers at their full share, per core"),
-    ("limits.backend_timeout_max", r#""60s""#, "the cloud's `backend_timeout`, which may be raised to 10 minutes"),
-    ("timeouts.handshake", r#""10s""#, "three lost packets on a bad mobile link still get through"),
-    ("timeouts.keep_alive", r#""60s""#, "what clients that pool connections expect"),
-    ("timeouts.permit", r#""100ms""#, "a relay without room for that long is overloaded: 503 beats a queue"),
-    ("timeouts.slow_consumer", r#""30s""#, "not one byte accepted in that time is a dead reader"),
-    ("timeouts.close_grace", r#""1s""#, "a live peer answers a Close within a round trip"),
-    ("drain.limit", r#""30s""#, "below the 90 s after which systemd kills"),
-    ("admin.socket", "", "its place is the operator's choice, and so are its permissions"),
-    ("log.level", r#""info""#, "starts, stops and trouble; nothing per connection"),
+    (
+        "on_unsupported",
+        r#""reject""#,
+        "an API that is silently missing is worse than a start that says why",
+    ),
+    (
+        "workers.cores",
+        "[]",
+        "a worker on every core that the process may use",
+    ),
+    (
+        "workers.edge_nice",
+        "5",
+        "handshakes give way to open sockets, yet get a quarter of a contended core",
+    ),
+    (
+        "workers.relay_slice",
+        r#""100us""#,
+        "the shortest slice the kernel takes: a woken relay preempts the edge",
+    ),
+    (
+        "workers.relay_fifo",
+        "",
+        "real-time priority needs CAP_SYS_NICE and can starve the box, so it is asked for",
+    ),
+    (
+        "workers.adopt_per_turn",
+        "4",
+        "a storm of new tunnels may not delay those that are open",
+    ),
+    (
+        "tls.tls13",
+        "true",
+        "the cloud stops at 1.2; 1.3 saves a round trip (off for strict parity)",
+    ),
+    (
+        "routing.inbound_addresses",
+        "[]",
+        "the box's own addresses count anyway; an elastic IP in front is listed",
+    ),
+    (
+        "routing.any_address",
+        "false",
+        "an address that is not ours is a mistake or a scan: 404",
+    ),
+    (
+        "backends.source_addresses",
+        "[]",
+        "the kernel's choice; more addresses mean more ports to one backend",
+    ),
+    (
+        "backends.ca",
+        "",
+        "private backends have self-signed certificates, and the cloud does not verify them",
+    ),
+    (
+        "limits.connections_max",
+        "0",
+        "derived from the descriptor limit, two a tunnel and a reserve",
+    ),
+    (
+        "limits.target_bytes_max",
+        r#""32KiB""#,
+        "the cloud's limit of a request target: 414",
+    ),
+    (
+        "limits.field_bytes_max",
+        r#""32KiB""#,
+        "the cloud's limit of one header: 494",
+    ),
+    (
+        "limits.fields_bytes_max",
+        r#""128KiB""#,
+        "the cloud's limit of all headers: 494",
+    ),
+    (
+        "limits.early_bytes_max",
+        r#""16KiB""#,
+        "a client may speak before the 101, but not much",
+    ),
+    (
+        "limits.request_body_bytes_max",
+        r#""12MiB""#,
+        "the cloud's `request_body_size`: 413",
+    ),
+    (
+        "limits.relay_buffer_bytes",
+        r#""4MiB""#,
+        "stays near the cache of one core, shared by its tunnels",
+    ),
+    (
+        "limits.half_bytes_max",
+        r#""256KiB""#,
+        "one round trip of 20 ms at 100 Mbit/s; above it the sender waits",
+    ),
+    (
+        "limits.relay_spill_bytes_max",
+        r#""64MiB""#,
+        "250 slow readers at their full share, per core",
+    ),
+    (
+        "limits.backend_timeout_max",
+        r#""60s""#,
+        "the cloud's `backend_timeout`, which may be raised to 10 minutes",
+    ),
+    (
+        "timeouts.handshake",
+        r#""10s""#,
+        "three lost packets on a bad mobile link still get through",
+    ),
+    (
+        "timeouts.keep_alive",
+        r#""60s""#,
+        "what clients that pool connections expect",
+    ),
+    (
+        "timeouts.permit",
+        r#""100ms""#,
+        "a relay without room for that long is overloaded: 503 beats a queue",
+    ),
+    (
+        "timeouts.slow_consumer",
+        r#""30s""#,
+        "not one byte accepted in that time is a dead reader",
+    ),
+    (
+        "timeouts.close_grace",
+        r#""1s""#,
+        "a live peer answers a Close within a round trip",
+    ),
+    (
+        "drain.limit",
+        r#""30s""#,
+        "below the 90 s after which systemd kills",
+    ),
+    (
+        "admin.socket",
+        "",
+        "its place is the operator's choice, and so are its permissions",
+    ),
+    (
+        "log.level",
+        r#""info""#,
+        "starts, stops and trouble; nothing per connection",
+    ),
     ("log.format", r#""text""#, "messages are read by people"),
-    ("log.access", r#""stdout""#, "one JSON line at a tunnel's start and end, for whatever collects them"),
-    ("log.queue_lines_max", "8192", "two seconds of a connect storm; what does not fit is counted"),
-    ("tunnel.frames", r#""strict""#, "a broken frame ends at the edge, not in the backend"),
-    ("tunnel.idle_end", r#""close""#, "clients learn 1001 rather than guess at 1006"),
+    (
+        "log.access",
+        r#""stdout""#,
+        "one JSON line at a tunnel's start and end, for whatever collects them",
+    ),
+    (
+        "log.queue_lines_max",
+        "8192",
+        "two seconds of a connect storm; what does not fit is counted",
+    ),
+    (
+        "tunnel.frames",
+        r#""strict""#,
+        "a broken frame ends at the edge, not in the backend",
+    ),
+    (
+        "tunnel.idle_end",
+        r#""close""#,
+        "clients learn 1001 rather than guess at 1006",
+    ),
     ("tunnel.message_bytes_max", "0", "the cloud has no limit"),
 ];
 
@@ -115,7 +247,9 @@ mod tests {
 
     /// Writes the table as a file with every key set.
     fn as_toml() -> String {
-        let mut text = String::from("definitions = [{ files = [\"a.yaml\"] }]\nlisteners = [{ address = \"[::]:80\", protocol = \"http\" }]\n");
+        let mut text = String::from(
+            "definitions = [{ files = [\"a.yaml\"] }]\nlisteners = [{ address = \"[::]:80\", protocol = \"http\" }]\n",
+        );
         for (key, value, _) in TABLE.iter().filter(|(_, value, _)| !value.is_empty()) {
             text.push_str(&format!("{key} = {value}\n"));
         }

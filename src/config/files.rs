@@ -92,17 +92,31 @@ pub(super) fn open(path: &Path) -> Opened {
 
 fn certificate(files: &CertificateFiles) -> (Option<Certificate>, Vec<Complaint>) {
     let mut complaints = Vec::new();
-    let chain = read(&files.certificate, &files.certificate_place, &mut complaints);
+    let chain = read(
+        &files.certificate,
+        &files.certificate_place,
+        &mut complaints,
+    );
     let key = read(&files.key, &files.key_place, &mut complaints);
-    let (Some(chain), Some(key)) = (chain, key) else { return (None, complaints) };
+    let (Some(chain), Some(key)) = (chain, key) else {
+        return (None, complaints);
+    };
     match Certificate::from_pem(&chain, &key) {
         Ok(certificate) => {
             let doubts = certificate.doubts(certificates::now());
-            complaints.extend(doubts.iter().map(|doubt| doubt.complaint(&files.certificate_place, false)));
+            complaints.extend(
+                doubts
+                    .iter()
+                    .map(|doubt| doubt.complaint(&files.certificate_place, false)),
+            );
             (Some(certificate), complaints)
         }
         Err(problem) => {
-            let place = if problem.is_about_key() { &files.key_place } else { &files.certificate_place };
+            let place = if problem.is_about_key() {
+                &files.key_place
+            } else {
+                &files.certificate_place
+            };
             complaints.push(problem.complaint(place, true));
             (None, complaints)
         }
@@ -118,7 +132,10 @@ fn check_ca(path: &Path, place: &Place) -> Vec<Complaint> {
         }
         complaints.push(
             place
-                .error(format!("{} holds no PEM certificates", path.display()), "name a PEM bundle of CA certificates")
+                .error(
+                    format!("{} holds no PEM certificates", path.display()),
+                    "name a PEM bundle of CA certificates",
+                )
                 .with_code("APIG.2106"),
         );
     }
@@ -174,7 +191,11 @@ fn source(
     environments.dedup();
     if fs::metadata(path).is_ok_and(|metadata| metadata.len() > DEFINITION_BYTES_MAX) {
         complaints.push(place.error(
-            format!("{} is larger than {} MiB", path.display(), DEFINITION_BYTES_MAX >> 20),
+            format!(
+                "{} is larger than {} MiB",
+                path.display(),
+                DEFINITION_BYTES_MAX >> 20
+            ),
             "split it: several files may add to one group",
         ));
         return None;
@@ -187,7 +208,10 @@ fn source(
             environments,
         }),
         Err(_) => {
-            complaints.push(Place::whole(&path.display().to_string()).error("is not UTF-8 text", "save it as UTF-8"));
+            complaints.push(
+                Place::whole(&path.display().to_string())
+                    .error("is not UTF-8 text", "save it as UTF-8"),
+            );
             None
         }
     }

@@ -27,7 +27,11 @@ pub(super) fn expand(pattern: &Path) -> Result<Vec<PathBuf>, String> {
 fn matching(folders: &[PathBuf], pattern: &str) -> Result<Vec<PathBuf>, String> {
     let mut found = Vec::new();
     for folder in folders {
-        let listed = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        let listed = if folder.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            folder
+        };
         if !listed.is_dir() {
             continue;
         }
@@ -35,7 +39,9 @@ fn matching(folders: &[PathBuf], pattern: &str) -> Result<Vec<PathBuf>, String> 
         for entry in fs::read_dir(listed).map_err(problem)? {
             let name = entry.map_err(problem)?.file_name();
             let text = name.to_string_lossy();
-            if fits(pattern.as_bytes(), text.as_bytes()) && text.starts_with('.') == pattern.starts_with('.') {
+            if fits(pattern.as_bytes(), text.as_bytes())
+                && text.starts_with('.') == pattern.starts_with('.')
+            {
                 found.push(folder.join(&name));
             }
         }
@@ -57,7 +63,9 @@ fn fits(mut pattern: &[u8], mut name: &[u8]) -> bool {
                 name = after;
             }
             _ => {
-                let Some((rest, from)) = star else { return false };
+                let Some((rest, from)) = star else {
+                    return false;
+                };
                 name = from.get(1..).unwrap_or_default();
                 star = Some((rest, name));
                 pattern = rest;
@@ -85,14 +93,24 @@ mod tests {
             ("*", "", true),
             ("a", "ab", false),
         ] {
-            assert_eq!(fits(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
+            assert_eq!(
+                fits(pattern.as_bytes(), name.as_bytes()),
+                expected,
+                "{pattern} {name}"
+            );
         }
     }
 
     #[test]
     fn patterns_name_the_files_of_folders() {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["x/b.yaml", "x/a.yaml", "y/c.yaml", "x/.hidden.yaml", "x/d.json"] {
+        for name in [
+            "x/b.yaml",
+            "x/a.yaml",
+            "y/c.yaml",
+            "x/.hidden.yaml",
+            "x/d.json",
+        ] {
             let path = folder.path().join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "").unwrap();
@@ -101,7 +119,12 @@ mod tests {
             expand(&folder.path().join(pattern))
                 .unwrap()
                 .iter()
-                .map(|path| path.strip_prefix(folder.path()).unwrap().display().to_string())
+                .map(|path| {
+                    path.strip_prefix(folder.path())
+                        .unwrap()
+                        .display()
+                        .to_string()
+                })
                 .collect()
         };
         assert_eq!(names("x/*.yaml"), ["x/a.yaml", "x/b.yaml"]);

@@ -30,11 +30,20 @@ impl Config {
     /// The bounds for that many workers and connections; `connections` is what `limits.connections_max` came to.
     pub fn memory_bounds(&self, cores: usize, connections: usize) -> MemoryBounds {
         let limits = &self.limits;
-        let sum = |parts: &[usize]| parts.iter().map(|part| wide(*part)).fold(0, u64::saturating_add);
+        let sum = |parts: &[usize]| {
+            parts
+                .iter()
+                .map(|part| wide(*part))
+                .fold(0, u64::saturating_add)
+        };
         let per_relay = sum(&[limits.relay_buffer_bytes, limits.relay_spill_bytes_max]);
         let head = &limits.head;
-        let per_handshake =
-            HANDSHAKE_BYTES + sum(&[head.target_bytes_max, head.fields_bytes_max, limits.early_bytes_max]);
+        let per_handshake = HANDSHAKE_BYTES
+            + sum(&[
+                head.target_bytes_max,
+                head.fields_bytes_max,
+                limits.early_bytes_max,
+            ]);
         let (cores, connections) = (wide(cores), wide(connections));
         MemoryBounds {
             cores,
@@ -77,7 +86,13 @@ mod tests {
         let bounds = Config::base().memory_bounds(2, 1000);
         assert_eq!(bounds.per_relay, 68 << 20);
         assert_eq!(bounds.per_handshake, (32 + 32 + 128 + 16) << 10);
-        assert_eq!(bounds.total, 2 * bounds.per_relay + 1000 * bounds.per_handshake);
-        assert_eq!(Config::base().memory_bounds(usize::MAX, usize::MAX).total, u64::MAX);
+        assert_eq!(
+            bounds.total,
+            2 * bounds.per_relay + 1000 * bounds.per_handshake
+        );
+        assert_eq!(
+            Config::base().memory_bounds(usize::MAX, usize::MAX).total,
+            u64::MAX
+        );
     }
 }

@@ -21,8 +21,8 @@ use crate::document::{Complaint, Place};
 use crate::proto::head::HeadLimits;
 use crate::relay::policy::{FrameMode, IdleEnd};
 
-pub use files::{Loaded, Source};
 pub(crate) use files::Opened;
+pub use files::{Loaded, Source};
 pub use memory::MemoryBounds;
 
 /// The protocol a client came by, or a backend is spoken to with: `Http` is `ws`, `Https` is `wss` (spec 1.1).

@@ -74,7 +74,9 @@ impl<'a> Facts<'a> {
         let mut names = Der(Der(content).expect(SEQUENCE)?);
         while let Some((tag, name)) = names.next() {
             match tag {
-                DNS_NAME => self.names.push(std::str::from_utf8(name).ok()?.to_ascii_lowercase()),
+                DNS_NAME => self
+                    .names
+                    .push(std::str::from_utf8(name).ok()?.to_ascii_lowercase()),
                 IP_ADDRESS => self.addresses.push(address(name)?),
                 _ => {}
             }
@@ -105,7 +107,9 @@ impl<'a> Der<'a> {
             if digits.is_empty() || digits.len() > 4 {
                 return None;
             }
-            let len = digits.iter().fold(0, |len, digit| len << 8 | usize::from(*digit));
+            let len = digits
+                .iter()
+                .fold(0, |len, digit| len << 8 | usize::from(*digit));
             (len, rest)
         };
         let (content, rest) = rest.split_at_checked(len)?;
@@ -154,7 +158,11 @@ fn digits(text: &[u8], count: usize) -> Option<(i64, &[u8])> {
 
 /// Days of the Gregorian calendar, counted from March so that the leap day comes last.
 fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let (year, month) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
     let leaps = year / 4 - year / 100 + year / 400;
     year * 365 + leaps + (month * 153 + 2) / 5 + day - 1 - 719_468
 }
@@ -183,10 +191,19 @@ mod tests {
     fn facts_are_read_and_no_cut_is_taken_for_a_certificate() {
         let key = rcgen::KeyPair::generate().unwrap();
         let names = ["Api.Example.com", "*.example.org", "127.0.0.1", "::1"].map(str::to_owned);
-        let certificate = rcgen::CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
+        let certificate = rcgen::CertificateParams::new(names)
+            .unwrap()
+            .self_signed(&key)
+            .unwrap();
         let facts = Facts::of(certificate.der()).unwrap();
         assert_eq!(facts.names, ["api.example.com", "*.example.org"]);
-        assert_eq!(facts.addresses, ["127.0.0.1".parse::<IpAddr>().unwrap(), "::1".parse().unwrap()]);
+        assert_eq!(
+            facts.addresses,
+            [
+                "127.0.0.1".parse::<IpAddr>().unwrap(),
+                "::1".parse().unwrap()
+            ]
+        );
         assert_eq!(facts.issuer, facts.subject);
         assert!(facts.not_before < facts.not_after);
         for len in 0..certificate.der().len() {

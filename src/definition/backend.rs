@@ -30,7 +30,9 @@ pub(super) fn read(
 ) -> Option<BackendDefinition> {
     let mut table = item.table(complaints)?;
     let kind = table.need("type", "write `type: HTTP`", complaints);
-    let endpoints = kind.as_ref().and_then(|item| item.choice(&TYPES, complaints));
+    let endpoints = kind
+        .as_ref()
+        .and_then(|item| item.choice(&TYPES, complaints));
     if let Some(item) = table.take("parameters").filter(|item| !item.is_blank()) {
         operation.cannot(&item.place(complaints), "backend parameters");
     }
@@ -65,11 +67,21 @@ fn refuse_others(wanted: &str, table: &mut Table<'_>, complaints: &mut Complaint
     }
 }
 
-fn http(item: &Item<'_>, operation: &mut Operation<'_>, complaints: &mut Complaints) -> Option<BackendDefinition> {
+fn http(
+    item: &Item<'_>,
+    operation: &mut Operation<'_>,
+    complaints: &mut Complaints,
+) -> Option<BackendDefinition> {
     let mut table = item.table(complaints)?;
     table.take("description");
-    let address = table.need("address", "write `address: \"192.0.2.20:8080\"`", complaints);
-    let address = address.and_then(|item| single(item, complaints)).and_then(|item| placed(&item, complaints));
+    let address = table.need(
+        "address",
+        "write `address: \"192.0.2.20:8080\"`",
+        complaints,
+    );
+    let address = address
+        .and_then(|item| single(item, complaints))
+        .and_then(|item| placed(&item, complaints));
     let scheme = table.need("scheme", "write `scheme: http`", complaints);
     let schemes = [
         ("http", Scheme::Http),
@@ -87,7 +99,9 @@ fn http(item: &Item<'_>, operation: &mut Operation<'_>, complaints: &mut Complai
         None => Some(TIMEOUT_DEFAULT),
     };
     let retry_count = match table.take("retryCount") {
-        Some(item) => item.integer(-1..=10, complaints).and_then(|count| i8::try_from(count).ok()),
+        Some(item) => item
+            .integer(-1..=10, complaints)
+            .and_then(|count| i8::try_from(count).ok()),
         None => Some(RETRY_COUNT_DEFAULT),
     };
     client_certificate(&mut table, scheme, operation, complaints);
@@ -156,21 +170,34 @@ fn backend_path(item: &Item<'_>, complaints: &mut Complaints) -> Option<Placed> 
         );
     }
     if path.text.chars().count() > 512 {
-        complaints.error_as("APIG.2006", &path.place, "the path is too long", "at most 512 characters are allowed");
+        complaints.error_as(
+            "APIG.2006",
+            &path.place,
+            "the path is too long",
+            "at most 512 characters are allowed",
+        );
     }
     Some(path)
 }
 
 /// Milliseconds, up to the ceiling in force (spec 1.4.6).
-fn timeout(item: &Item<'_>, operation: &Operation<'_>, complaints: &mut Complaints) -> Option<Duration> {
+fn timeout(
+    item: &Item<'_>,
+    operation: &Operation<'_>,
+    complaints: &mut Complaints,
+) -> Option<Duration> {
     let ceiling = operation.document.config.definitions.backend_timeout_max;
     let ceiling_ms = i64::try_from(ceiling.as_millis()).unwrap_or(i64::MAX);
     let before = complaints.len();
     let timeout = item.integer(1..=ceiling_ms, complaints);
     for complaint in complaints.since(before) {
-        complaint.remedy.push_str(" (milliseconds; limits.backend_timeout_max is the ceiling, at most 600s)");
+        complaint
+            .remedy
+            .push_str(" (milliseconds; limits.backend_timeout_max is the ceiling, at most 600s)");
     }
-    timeout.and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis)
+    timeout
+        .and_then(|ms| u64::try_from(ms).ok())
+        .map(Duration::from_millis)
 }
 
 fn client_certificate(
@@ -179,7 +206,9 @@ fn client_certificate(
     operation: &mut Operation<'_>,
     complaints: &mut Complaints,
 ) {
-    let Some(item) = table.take("enableClientSsl") else { return };
+    let Some(item) = table.take("enableClientSsl") else {
+        return;
+    };
     if item.boolean(complaints) != Some(true) {
         return;
     }
@@ -192,6 +221,10 @@ fn client_certificate(
             "write `enableClientSsl: false`, or `scheme: https`",
         );
     } else {
-        operation.cannot_enforce(&place, "client certificates towards the backend", Protection::ClientCertificate);
+        operation.cannot_enforce(
+            &place,
+            "client certificates towards the backend",
+            Protection::ClientCertificate,
+        );
     }
 }

@@ -4,7 +4,9 @@ use super::operation::{Inherited, Operation};
 use super::security::SecuritySchemes;
 use super::{ApiDefinition, Definition, Method, Schemes, is_group_name};
 use crate::config::{Config, Scheme};
-use crate::document::{Complaint, Complaints, Item, Place, Severity, Table, Value, likely, parse_yaml};
+use crate::document::{
+    Complaint, Complaints, Item, Place, Severity, Table, Value, likely, parse_yaml,
+};
 
 /// Longest path of an API (spec 1.2).
 const PATH_CHARS_MAX: usize = 512;
@@ -97,12 +99,18 @@ fn definition<'a>(
     let format = format(&mut root, complaints)?;
     let group = group(&mut root, complaints);
     let paths = root.need("paths", "add the paths of the APIs", complaints);
-    let document = Document::read(format, group.clone().unwrap_or_default(), &mut root, config, complaints);
+    let document = Document::read(
+        format,
+        group.clone().unwrap_or_default(),
+        &mut root,
+        config,
+        complaints,
+    );
     skip_foreign(&mut root);
     root.finish(Severity::Warning, complaints);
 
     let mut definition = Definition {
-        group: group?,
+        group: document.group.clone(),
         environments: environments.to_vec(),
         apis: Vec::new(),
         left_out: Vec::new(),
@@ -112,7 +120,8 @@ fn definition<'a>(
     for (path, item) in paths.rest() {
         document.path(path, &item, &mut definition, complaints);
     }
-    Some(definition)
+    // APIs of no group can be checked, not served.
+    group.map(|_| definition)
 }
 
 fn format(root: &mut Table<'_>, complaints: &mut Complaints) -> Option<Format> {
@@ -146,10 +155,20 @@ fn format(root: &mut Table<'_>, complaints: &mut Complaints) -> Option<Format> {
 fn group(root: &mut Table<'_>, complaints: &mut Complaints) -> Option<String> {
     let remedy = "add `info: {title: DEFAULT, version: \"1\"}`; the title is the API group";
     let mut info = root.need("info", remedy, complaints)?.table(complaints)?;
-    for key in ["description", "version", "termsOfService", "contact", "license"] {
+    for key in [
+        "description",
+        "version",
+        "termsOfService",
+        "contact",
+        "license",
+    ] {
         info.take(key);
     }
-    let title = info.need("title", "add `title: DEFAULT`, the name of the API group", complaints);
+    let title = info.need(
+        "title",
+        "add `title: DEFAULT`, the name of the API group",
+        complaints,
+    );
     skip_foreign(&mut info);
     info.finish(Severity::Warning, complaints);
     let title = title?;
@@ -183,7 +202,12 @@ impl<'a> Document<'a> {
             base_path: String::new(),
             inherited: Inherited::default(),
         };
-        for key in ["tags", "externalDocs", "x-apigateway-ratelimits", "x-apigateway-access-controls"] {
+        for key in [
+            "tags",
+            "externalDocs",
+            "x-apigateway-ratelimits",
+            "x-apigateway-access-controls",
+        ] {
             root.take(key);
         }
         document.inherited.security = root.take("security");
@@ -197,7 +221,14 @@ impl<'a> Document<'a> {
 
     fn read_swagger(&mut self, root: &mut Table<'a>, complaints: &mut Complaints) {
         // The group's domains are bound in the configuration; media types, models and samples are documentation.
-        for key in ["host", "consumes", "produces", "definitions", "parameters", "responses"] {
+        for key in [
+            "host",
+            "consumes",
+            "produces",
+            "definitions",
+            "parameters",
+            "responses",
+        ] {
             root.take(key);
         }
         if let Some(item) = root.take("schemes") {
@@ -216,7 +247,10 @@ impl<'a> Document<'a> {
         if let Some(item) = root.take("servers") {
             self.inherited.schemes = schemes_of_servers(&item, complaints);
         }
-        let Some(mut components) = root.take("components").and_then(|item| item.table(complaints)) else {
+        let Some(mut components) = root
+            .take("components")
+            .and_then(|item| item.table(complaints))
+        else {
             return;
         };
         for key in [
@@ -242,11 +276,22 @@ impl<'a> Document<'a> {
     }
 
     fn read_response_sets(&mut self, item: Option<Item<'_>>, complaints: &mut Complaints) {
-        self.response_sets.extend(item.map(|item| response_sets(&item, complaints)).unwrap_or_default());
+        self.response_sets.extend(
+            item.map(|item| response_sets(&item, complaints))
+                .unwrap_or_default(),
+        );
     }
 
-    fn path(&self, path: &str, item: &Item<'a>, definition: &mut Definition, complaints: &mut Complaints) {
-        let Some(mut table) = item.table(complaints) else { return };
+    fn path(
+        &self,
+        path: &str,
+        item: &Item<'a>,
+        definition: &mut Definition,
+        complaints: &mut Complaints,
+    ) {
+        let Some(mut table) = item.table(complaints) else {
+            return;
+        };
         let full = format!("{}{path}", self.base_path);
         let valid = check_path(path, &full, &item.place(complaints), complaints);
         let mut inherited = self.inherited.clone();
@@ -262,13 +307,22 @@ impl<'a> Document<'a> {
         for key in ["trace", "$ref"] {
             if let Some(item) = table.take(key) {
                 let place = item.place(complaints);
-                complaints.error_as("APIG.2012", &place, format!("`{key}` is not supported"), "remove it");
+                complaints.error_as(
+                    "APIG.2012",
+                    &place,
+                    format!("`{key}` is not supported"),
+                    "remove it",
+                );
             }
         }
         for (key, method) in METHODS {
-            let Some(item) = table.take(key) else { continue };
+            let Some(item) = table.take(key) else {
+                continue;
+            };
             let operation = Operation::read(self, &item, method, &full, &inherited, complaints);
-            let Some((name, api)) = operation else { continue };
+            let Some((name, api)) = operation else {
+                continue;
+            };
             definition.keep(name, api.filter(|_| valid));
         }
         skip_foreign(&mut table);
@@ -310,15 +364,21 @@ fn check_path(path: &str, full: &str, place: &Place, complaints: &mut Complaints
 /// protects something.
 pub(super) fn skip_foreign(table: &mut Table<'_>) {
     table.take_where(|key| {
-        key.starts_with("x-") && !key.starts_with("x-apigateway") && likely(key, EXTENSIONS).is_none()
+        key.starts_with("x-")
+            && !key.starts_with("x-apigateway")
+            && likely(key, EXTENSIONS).is_none()
     });
 }
 
 /// The sets of an `x-apigateway-responses` and whether they change anything.
 pub(super) fn response_sets(item: &Item<'_>, complaints: &mut Complaints) -> Vec<(String, bool)> {
-    let Some(mut sets) = item.table(complaints) else { return Vec::new() };
+    let Some(mut sets) = item.table(complaints) else {
+        return Vec::new();
+    };
     let sets = sets.rest();
-    sets.iter().map(|(name, set)| ((*name).to_owned(), !set.is_blank())).collect()
+    sets.iter()
+        .map(|(name, set)| ((*name).to_owned(), !set.is_blank()))
+        .collect()
 }
 
 /// Swagger 2.0: `schemes: [http, https]`.
@@ -330,7 +390,10 @@ pub(super) fn schemes_of_list(item: &Item<'_>, complaints: &mut Complaints) -> O
         ("wss", Scheme::Https),
     ];
     let list = item.list(complaints);
-    let schemes: Vec<Scheme> = list.iter().filter_map(|item| item.choice(&known, complaints)).collect();
+    let schemes: Vec<Scheme> = list
+        .iter()
+        .filter_map(|item| item.choice(&known, complaints))
+        .collect();
     Schemes::of(&schemes)
 }
 
@@ -338,7 +401,9 @@ pub(super) fn schemes_of_list(item: &Item<'_>, complaints: &mut Complaints) -> O
 pub(super) fn schemes_of_servers(item: &Item<'_>, complaints: &mut Complaints) -> Option<Schemes> {
     let mut schemes = Vec::new();
     for item in item.list(complaints) {
-        let Some(mut server) = item.table(complaints) else { continue };
+        let Some(mut server) = item.table(complaints) else {
+            continue;
+        };
         server.take("description");
         server.take("variables");
         if let Some(url) = server.need("url", "write url: https://203.0.113.10", complaints) {
@@ -352,7 +417,9 @@ pub(super) fn schemes_of_servers(item: &Item<'_>, complaints: &mut Complaints) -
 
 fn scheme_of_url(url: &Item<'_>, complaints: &mut Complaints) -> Option<Scheme> {
     let text = url.text(complaints)?;
-    let scheme = text.split_once("://").and_then(|(scheme, _)| Scheme::named(scheme));
+    let scheme = text
+        .split_once("://")
+        .and_then(|(scheme, _)| Scheme::named(scheme));
     if scheme.is_none() {
         complaints.error_as(
             "APIG.2045",

@@ -1,7 +1,9 @@
 //! One operation: an API if it can be served as it is meant, complaints if not.
 
 use super::backend;
-use super::file::{Document, Format, response_sets, schemes_of_list, schemes_of_servers, skip_foreign};
+use super::file::{
+    Document, Format, response_sets, schemes_of_list, schemes_of_servers, skip_foreign,
+};
 use super::syntax::is_api_name;
 use super::{ApiDefinition, MatchMode, Method, Schemes};
 use crate::config::{OnUnsupported, Protection};
@@ -83,7 +85,10 @@ impl<'a> Operation<'a> {
         if self.method.takes_get() && !backend.method.takes_get() {
             complaints.warning(
                 &place,
-                format!("{}: no WebSocket can pass, for the backend's method is not GET", self.name),
+                format!(
+                    "{}: no WebSocket can pass, for the backend's method is not GET",
+                    self.name
+                ),
                 "write `method: GET` in `httpEndpoints`, unless only ordinary calls are meant",
             );
         }
@@ -101,7 +106,14 @@ impl<'a> Operation<'a> {
 
     /// Members that change nothing about a call; those with fixed values are checked all the same.
     fn documentation(&self, table: &mut Table<'_>, complaints: &mut Complaints) {
-        for key in ["tags", "summary", "description", "externalDocs", "deprecated", "responses"] {
+        for key in [
+            "tags",
+            "summary",
+            "description",
+            "externalDocs",
+            "deprecated",
+            "responses",
+        ] {
             table.take(key);
         }
         // Spec 3.1: ignored on import. Bodies pass as they are.
@@ -115,14 +127,21 @@ impl<'a> Operation<'a> {
             item.boolean(complaints);
         }
         if let Some(item) = table.take("x-apigateway-content-type") {
-            let known = ["application/json", "application/xml", "multipart/form-data", "text/plain"];
+            let known = [
+                "application/json",
+                "application/xml",
+                "multipart/form-data",
+                "text/plain",
+            ];
             item.choice(&known.map(|name| (name, ())), complaints);
         }
     }
 
     fn match_mode(&mut self, table: &mut Table<'_>, complaints: &mut Complaints) -> MatchMode {
         let modes = [("NORMAL", MatchMode::Normal), ("SWA", MatchMode::Prefix)];
-        let Some(item) = table.take("x-apigateway-match-mode") else { return MatchMode::Normal };
+        let Some(item) = table.take("x-apigateway-match-mode") else {
+            return MatchMode::Normal;
+        };
         let mode = item.choice(&modes, complaints).unwrap_or(MatchMode::Normal);
         if mode == MatchMode::Prefix {
             self.cannot(&item.place(complaints), "prefix matching (SWA)");
@@ -132,13 +151,22 @@ impl<'a> Operation<'a> {
 
     fn schemes(&self, table: &mut Table<'_>, complaints: &mut Complaints) -> Option<Schemes> {
         match self.document.format {
-            Format::Swagger2 => table.take("schemes").and_then(|item| schemes_of_list(&item, complaints)),
-            Format::OpenApi3 => table.take("servers").and_then(|item| schemes_of_servers(&item, complaints)),
+            Format::Swagger2 => table
+                .take("schemes")
+                .and_then(|item| schemes_of_list(&item, complaints)),
+            Format::OpenApi3 => table
+                .take("servers")
+                .and_then(|item| schemes_of_servers(&item, complaints)),
         }
     }
 
     /// Everything that keeps callers out or down. Fails closed.
-    fn protections(&mut self, table: &mut Table<'_>, inherited: &Inherited<'_>, complaints: &mut Complaints) {
+    fn protections(
+        &mut self,
+        table: &mut Table<'_>,
+        inherited: &Inherited<'_>,
+        complaints: &mut Complaints,
+    ) {
         let own = table.take("security");
         // OpenAPI lets the document set a default. The cloud is silent about it; serving openly would be the worse guess.
         if let Some(item) = own.as_ref().or(inherited.security.as_ref()) {
@@ -149,8 +177,16 @@ impl<'a> Operation<'a> {
             }
         }
         for (key, what, protection) in [
-            ("x-apigateway-access-control", "access control", Protection::AccessControl),
-            ("x-apigateway-ratelimit", "throttling", Protection::RateLimit),
+            (
+                "x-apigateway-access-control",
+                "access control",
+                Protection::AccessControl,
+            ),
+            (
+                "x-apigateway-ratelimit",
+                "throttling",
+                Protection::RateLimit,
+            ),
             ("x-apigateway-plugins", "plugins", Protection::Plugins),
         ] {
             if let Some(item) = table.take(key).filter(|item| !item.is_blank()) {
@@ -160,13 +196,24 @@ impl<'a> Operation<'a> {
     }
 
     /// What would change the call on its way.
-    fn mapping(&mut self, table: &mut Table<'_>, inherited: &Inherited<'_>, complaints: &mut Complaints) {
+    fn mapping(
+        &mut self,
+        table: &mut Table<'_>,
+        inherited: &Inherited<'_>,
+        complaints: &mut Complaints,
+    ) {
         let own = table.take("parameters").filter(|item| !item.is_blank());
         if let Some(item) = own.as_ref().or(inherited.parameters.as_ref()) {
             check_parameters(item, complaints);
-            self.cannot(&item.place(complaints), "request parameters (checks, defaults, mapping)");
+            self.cannot(
+                &item.place(complaints),
+                "request parameters (checks, defaults, mapping)",
+            );
         }
-        if let Some(item) = table.take("x-apigateway-backend-policies").filter(|item| !item.is_blank()) {
+        if let Some(item) = table
+            .take("x-apigateway-backend-policies")
+            .filter(|item| !item.is_blank())
+        {
             self.cannot(&item.place(complaints), "backend policies");
         }
         if let Some(item) = table.take("x-apigateway-cors")
@@ -177,7 +224,9 @@ impl<'a> Operation<'a> {
     }
 
     fn responses(&mut self, table: &mut Table<'_>, complaints: &mut Complaints) {
-        let own = table.take("x-apigateway-responses").map(|item| response_sets(&item, complaints));
+        let own = table
+            .take("x-apigateway-responses")
+            .map(|item| response_sets(&item, complaints));
         let own = own.unwrap_or_default();
         let item = table.take("x-apigateway-response");
         let name = match &item {
@@ -185,10 +234,16 @@ impl<'a> Operation<'a> {
             None => Some("default"),
         };
         let Some(name) = name else { return };
-        let set = own.iter().chain(&self.document.response_sets).find(|(known, _)| known == name);
+        let set = own
+            .iter()
+            .chain(&self.document.response_sets)
+            .find(|(known, _)| known == name);
         let place = item.map_or_else(|| table.place(complaints), |item| item.place(complaints));
         match set {
-            Some((_, true)) => self.cannot(&place, &format!("the gateway responses of the set `{name}`")),
+            Some((_, true)) => self.cannot(
+                &place,
+                &format!("the gateway responses of the set `{name}`"),
+            ),
             Some((_, false)) => {}
             // `default` exists in every group (spec 5.4).
             None if name == "default" => {}
@@ -223,13 +278,25 @@ impl<'a> Operation<'a> {
     fn settle(&self, complaints: &mut Complaints) -> bool {
         let config = self.document.config;
         let rules = config.api_rules(&self.document.group, &self.name);
-        let ignored = |protection| rules.is_some_and(|rules| rules.insecure_ignore.contains(&protection));
+        let ignored =
+            |protection| rules.is_some_and(|rules| rules.insecure_ignore.contains(&protection));
         let mut served = true;
-        for Unsupported { place, what, protection } in &self.unsupported {
-            if let Some(word) = protection.filter(|protection| ignored(*protection)).map(Protection::word) {
+        for Unsupported {
+            place,
+            what,
+            protection,
+        } in &self.unsupported
+        {
+            if let Some(word) = protection
+                .filter(|protection| ignored(*protection))
+                .map(Protection::word)
+            {
                 complaints.warning(
                     place,
-                    format!("{}: served WITHOUT {what}, as insecure_ignore says", self.name),
+                    format!(
+                        "{}: served WITHOUT {what}, as insecure_ignore says",
+                        self.name
+                    ),
                     format!("remove \"{word}\" from insecure_ignore once it can be enforced"),
                 );
                 continue;
@@ -266,16 +333,28 @@ impl<'a> Operation<'a> {
 }
 
 fn name(table: &mut Table<'_>, complaints: &mut Complaints) -> Option<String> {
-    let item = table.need("operationId", "add `operationId: API01`, the name of the API", complaints)?;
+    let item = table.need(
+        "operationId",
+        "add `operationId: API01`, the name of the API",
+        complaints,
+    )?;
     let what = "an API name: 3 to 255 letters, digits and `-_./():`, a letter or digit first";
-    item.parsed(what, |text| is_api_name(text).then(|| text.to_owned()), complaints)
+    item.parsed(
+        what,
+        |text| is_api_name(text).then(|| text.to_owned()),
+        complaints,
+    )
 }
 
 /// Spec 3.1: a file that declares `X-Auth-Token` is refused.
 fn check_parameters(item: &Item<'_>, complaints: &mut Complaints) {
     for item in item.list(complaints) {
-        let Some(mut parameter) = item.table(complaints) else { continue };
-        let name = parameter.take("name").and_then(|item| item.text(complaints));
+        let Some(mut parameter) = item.table(complaints) else {
+            continue;
+        };
+        let name = parameter
+            .take("name")
+            .and_then(|item| item.text(complaints));
         if name.is_some_and(|name| name.eq_ignore_ascii_case("X-Auth-Token")) {
             complaints.error_as(
                 "APIG.2012",

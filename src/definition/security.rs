@@ -9,7 +9,9 @@ pub(super) struct SecuritySchemes(Vec<(String, &'static str)>);
 
 impl SecuritySchemes {
     pub(super) fn read(item: &Item<'_>, complaints: &mut Complaints) -> Self {
-        let Some(mut schemes) = item.table(complaints) else { return Self::default() };
+        let Some(mut schemes) = item.table(complaints) else {
+            return Self::default();
+        };
         let mut kinds = Vec::new();
         for (name, item) in schemes.rest() {
             kinds.push((name.to_owned(), kind(&item, complaints)));
@@ -21,7 +23,9 @@ impl SecuritySchemes {
     pub(super) fn demands(&self, security: &Item<'_>, complaints: &mut Complaints) -> Vec<String> {
         let mut demands = Vec::new();
         for alternative in security.list(complaints) {
-            let Some(mut names) = alternative.table(complaints) else { continue };
+            let Some(mut names) = alternative.table(complaints) else {
+                continue;
+            };
             for (name, item) in names.rest() {
                 let known = self.0.iter().find(|(known, _)| known == name);
                 if known.is_none() {
@@ -42,7 +46,9 @@ impl SecuritySchemes {
 }
 
 fn kind(item: &Item<'_>, complaints: &mut Complaints) -> &'static str {
-    let Some(mut scheme) = item.table(complaints) else { return "an unknown scheme" };
+    let Some(mut scheme) = item.table(complaints) else {
+        return "an unknown scheme";
+    };
     // Standard members say where credentials stand; they matter once they are checked.
     for key in [
         "type",
@@ -62,12 +68,17 @@ fn kind(item: &Item<'_>, complaints: &mut Complaints) -> &'static str {
         scheme.take(key);
     }
     let authorizer = scheme.take("x-apigateway-authorizer");
-    let kinds = [("AppSigv1", "APP authentication"), ("IAM", "IAM authentication")];
-    let auth_type = scheme.take("x-apigateway-auth-type").and_then(|item| match authorizer {
-        // Spec U29: beside an authorizer the type says nothing.
-        Some(_) => None,
-        None => item.choice(&kinds, complaints),
-    });
+    let kinds = [
+        ("AppSigv1", "APP authentication"),
+        ("IAM", "IAM authentication"),
+    ];
+    let auth_type = scheme
+        .take("x-apigateway-auth-type")
+        .and_then(|item| match authorizer {
+            // Spec U29: beside an authorizer the type says nothing.
+            Some(_) => None,
+            None => item.choice(&kinds, complaints),
+        });
     skip_foreign(&mut scheme);
     scheme.finish(Severity::Warning, complaints);
     match (authorizer, auth_type) {

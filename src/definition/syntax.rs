@@ -27,7 +27,9 @@ pub(crate) fn references(mut text: &str) -> Option<Vec<Piece<'_>>> {
 pub(crate) fn is_variable_name(name: &str) -> bool {
     (3..=32).contains(&name.len())
         && name.starts_with(|c: char| c.is_ascii_alphabetic())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
 }
 
 /// Spec 3.1: 3 to 255 characters, of the kind that API names have.
@@ -39,7 +41,9 @@ pub(crate) fn is_group_name(name: &str) -> bool {
 pub(super) fn is_api_name(name: &str) -> bool {
     (3..=255).contains(&name.chars().count())
         && name.starts_with(is_letter_or_digit)
-        && name.chars().all(|c| is_letter_or_digit(c) || "-_./():（）：、".contains(c))
+        && name
+            .chars()
+            .all(|c| is_letter_or_digit(c) || "-_./():（）：、".contains(c))
 }
 
 fn is_letter_or_digit(c: char) -> bool {
@@ -57,9 +61,18 @@ mod tests {
             ("plain", Some(vec![Text("plain")])),
             (
                 "#address##port#",
-                Some(vec![Text(""), Variable("address"), Text(""), Variable("port"), Text("")]),
+                Some(vec![
+                    Text(""),
+                    Variable("address"),
+                    Text(""),
+                    Variable("port"),
+                    Text(""),
+                ]),
             ),
-            ("/#path#/x", Some(vec![Text("/"), Variable("path"), Text("/x")])),
+            (
+                "/#path#/x",
+                Some(vec![Text("/"), Variable("path"), Text("/x")]),
+            ),
             ("#open", None),
             ("#ab#", None),
             ("#1abc#", None),

@@ -45,7 +45,10 @@ fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 
 /// With the largest unit that leaves no rest.
 fn formatted(amount: u64, units: &[(&str, u64)], zero: &str) -> String {
-    match units.iter().find(|(_, scale)| amount != 0 && amount % scale == 0) {
+    match units
+        .iter()
+        .find(|(_, scale)| amount != 0 && amount.is_multiple_of(*scale))
+    {
         Some((unit, scale)) => format!("{}{unit}", amount / scale),
         None => format!("0{zero}"),
     }
@@ -71,7 +74,11 @@ mod tests {
             ("1d", None),
             ("18446744073709551615h", None),
         ] {
-            assert_eq!(parse_duration(text), micros.map(Duration::from_micros), "{text}");
+            assert_eq!(
+                parse_duration(text),
+                micros.map(Duration::from_micros),
+                "{text}"
+            );
         }
         for (text, bytes) in [
             ("128KiB", Some(131_072)),
@@ -83,7 +90,12 @@ mod tests {
         ] {
             assert_eq!(parse_size(text), bytes, "{text}");
         }
-        for (micros, text) in [(90_000_000, "90s"), (300_000_000, "5m"), (1_500, "1500us"), (0, "0s")] {
+        for (micros, text) in [
+            (90_000_000, "90s"),
+            (300_000_000, "5m"),
+            (1_500, "1500us"),
+            (0, "0s"),
+        ] {
             assert_eq!(format_duration(Duration::from_micros(micros)), text);
         }
         assert_eq!(format_size(12 << 20), "12MiB");

@@ -41,11 +41,21 @@ impl Complaints {
         self.list.push(complaint);
     }
 
-    pub(crate) fn error(&mut self, place: &Place, problem: impl Into<String>, remedy: impl Into<String>) {
+    pub(crate) fn error(
+        &mut self,
+        place: &Place,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
         self.list.push(place.error(problem, remedy));
     }
 
-    pub(crate) fn warning(&mut self, place: &Place, problem: impl Into<String>, remedy: impl Into<String>) {
+    pub(crate) fn warning(
+        &mut self,
+        place: &Place,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
         self.list.push(place.warning(problem, remedy));
     }
 
@@ -64,7 +74,10 @@ impl Complaints {
 
     /// How many errors there are, to see whether reading something added any.
     pub(crate) fn errors(&self) -> usize {
-        self.list.iter().filter(|complaint| complaint.is_error()).count()
+        self.list
+            .iter()
+            .filter(|complaint| complaint.is_error())
+            .count()
     }
 
     /// The complaints since the first `mark`, for a second thought about them.
@@ -167,7 +180,11 @@ impl<'a> Item<'a> {
     }
 
     /// An integer; exports write some of them as strings, which a definition may.
-    pub(crate) fn integer(&self, range: RangeInclusive<i64>, complaints: &mut Complaints) -> Option<i64> {
+    pub(crate) fn integer(
+        &self,
+        range: RangeInclusive<i64>,
+        complaints: &mut Complaints,
+    ) -> Option<i64> {
         let number = match &self.node.value {
             Value::Integer(number) => Some(*number),
             Value::Text(text) if complaints.coded => text.trim().parse().ok(),
@@ -179,7 +196,11 @@ impl<'a> Item<'a> {
         }
     }
 
-    pub(crate) fn count(&self, range: RangeInclusive<usize>, complaints: &mut Complaints) -> Option<usize> {
+    pub(crate) fn count(
+        &self,
+        range: RangeInclusive<usize>,
+        complaints: &mut Complaints,
+    ) -> Option<usize> {
         let bound = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
         self.integer(bound(*range.start())..=bound(*range.end()), complaints)
             .and_then(|number| usize::try_from(number).ok())
@@ -195,12 +216,19 @@ impl<'a> Item<'a> {
                 let duration = parse_duration(text)?;
                 self.within(duration, &range, |d| format_duration(*d), complaints)
             }
-            _ => self.wrong_kind("a duration such as \"200ms\", \"60s\" or \"5m\"", complaints),
+            _ => self.wrong_kind(
+                "a duration such as \"200ms\", \"60s\" or \"5m\"",
+                complaints,
+            ),
         }
     }
 
     /// A size in bytes: an integer, or a string with a binary unit.
-    pub(crate) fn size(&self, range: RangeInclusive<u64>, complaints: &mut Complaints) -> Option<u64> {
+    pub(crate) fn size(
+        &self,
+        range: RangeInclusive<u64>,
+        complaints: &mut Complaints,
+    ) -> Option<u64> {
         let bytes = match &self.node.value {
             Value::Integer(number) => u64::try_from(*number).ok(),
             Value::Text(text) => parse_size(text),
@@ -208,7 +236,10 @@ impl<'a> Item<'a> {
         };
         match bytes {
             Some(bytes) => self.within(bytes, &range, |b| format_size(*b), complaints),
-            None => self.wrong_kind("a number of bytes, or a size such as \"128KiB\" or \"4MiB\"", complaints),
+            None => self.wrong_kind(
+                "a number of bytes, or a size such as \"128KiB\" or \"4MiB\"",
+                complaints,
+            ),
         }
     }
 
@@ -231,13 +262,21 @@ impl<'a> Item<'a> {
             code,
             &self.place(complaints),
             format!("{} is {problem}", show(&value)),
-            format!("{} to {} is allowed", show(range.start()), show(range.end())),
+            format!(
+                "{} to {} is allowed",
+                show(range.start()),
+                show(range.end())
+            ),
         );
         None
     }
 
     /// One of few words, in any case where the file is a definition (spec 3.1).
-    pub(crate) fn choice<T: Copy>(&self, choices: &[(&str, T)], complaints: &mut Complaints) -> Option<T> {
+    pub(crate) fn choice<T: Copy>(
+        &self,
+        choices: &[(&str, T)],
+        complaints: &mut Complaints,
+    ) -> Option<T> {
         let text = self.text(complaints)?;
         let found = choices.iter().find(|(name, _)| {
             *name == text || (complaints.coded && name.eq_ignore_ascii_case(text))
@@ -252,7 +291,12 @@ impl<'a> Item<'a> {
             None => format!("allowed: {allowed}"),
         };
         let place = self.place(complaints);
-        complaints.error_as("APIG.2011", &place, format!("\"{text}\" is not known here"), remedy);
+        complaints.error_as(
+            "APIG.2011",
+            &place,
+            format!("\"{text}\" is not known here"),
+            remedy,
+        );
         None
     }
 
@@ -267,14 +311,21 @@ impl<'a> Item<'a> {
         let value = parse(text);
         if value.is_none() {
             let place = self.place(complaints);
-            complaints.error_as("APIG.2012", &place, format!("\"{text}\" is not {what}"), format!("write {what}"));
+            complaints.error_as(
+                "APIG.2012",
+                &place,
+                format!("\"{text}\" is not {what}"),
+                format!("write {what}"),
+            );
         }
         value
     }
 
     fn wrong_kind<T>(&self, expected: &str, complaints: &mut Complaints) -> Option<T> {
         let problem = match &self.node.value {
-            Value::Text(text) if text.chars().count() <= 80 => format!("\"{text}\" is not {expected}"),
+            Value::Text(text) if text.chars().count() <= 80 => {
+                format!("\"{text}\" is not {expected}")
+            }
             Value::Integer(number) => format!("{number} is not {expected}"),
             other => format!("{} is not {expected}", other.kind()),
         };
@@ -307,7 +358,12 @@ impl<'a> Table<'a> {
     }
 
     /// Like `take`, and a missing key is an error; `remedy` says what to write.
-    pub(crate) fn need(&mut self, key: &'static str, remedy: &str, complaints: &mut Complaints) -> Option<Item<'a>> {
+    pub(crate) fn need(
+        &mut self,
+        key: &'static str,
+        remedy: &str,
+        complaints: &mut Complaints,
+    ) -> Option<Item<'a>> {
         let item = self.take(key);
         if item.is_none() {
             let place = self.place(complaints);
@@ -373,7 +429,9 @@ impl<'a> Table<'a> {
 /// `paths["/hello"].get`: a key that is no bare word stands in brackets.
 fn joined(path: &str, key: &str) -> String {
     let bare = !key.is_empty()
-        && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+        && key
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
     match (bare, path.is_empty()) {
         (true, true) => key.to_owned(),
         (true, false) => format!("{path}.{key}"),
@@ -382,7 +440,10 @@ fn joined(path: &str, key: &str) -> String {
 }
 
 fn quoted<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    names.map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
+    names
+        .map(|name| format!("\"{name}\""))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// `1 core`, `2 cores`.

@@ -31,7 +31,7 @@ fn options() -> Options {
 }
 
 fn syntax_error(file: &str, error: &serde_saphyr::Error) -> Complaint {
-    let at = error.location().map_or(At::default(), at);
+    let at = error.location().map_or_else(At::default, at);
     let text = error.without_snippet().to_string();
     // The place is said in front already, and only the first line is about the mistake.
     let problem = text.lines().next().unwrap_or_default();

@@ -1,5 +1,6 @@
 //! Message bodies of HTTP/1.1: where one ends (RFC 9112 §6). They are relayed as they came, framing included.
 #![forbid(unsafe_code)]
+#![warn(clippy::expect_used, clippy::indexing_slicing)]
 
 mod chunked;
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! WebSocket frames, walked in place (RFC 6455 §5): counted and checked, never copied, never unmasked.
 #![forbid(unsafe_code)]
+#![warn(clippy::expect_used, clippy::indexing_slicing)]
 
 mod close;
 mod header;

@@ -1,5 +1,6 @@
 //! The opening handshake of RFC 6455 §4, seen from between the two ends.
 #![forbid(unsafe_code)]
+#![warn(clippy::expect_used, clippy::indexing_slicing)]
 
 mod extensions;
 #[cfg(test)]
@@ -59,7 +60,7 @@ pub enum Extensions {
 
 /// Proof that a backend agreed to the client's opening handshake. Only the check of its 101 makes one, and a tunnel
 /// cannot be built without it.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Upgraded {
     extensions: Extensions,
 }

@@ -1,5 +1,6 @@
 //! HTTP/1.1 heads, parsed in place: names and values are ranges into the caller's buffer (RFC 9112 §2, §3, §5).
 #![forbid(unsafe_code)]
+#![warn(clippy::expect_used, clippy::indexing_slicing)]
 
 mod fields;
 mod request;

@@ -2,5 +2,7 @@
 
 pub mod body;
 pub mod frame;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod handshake;
 pub mod head;

@@ -47,9 +47,15 @@ impl Running {
         assert_eq!(self.metrics.tunnels.value(), 0);
     }
 
-    #[expect(clippy::disallowed_methods, reason = "a test may begin at any time")]
     fn open(&self) -> (TcpStream, TcpStream) {
-        let (client, client_socket) = pair();
+        let (client, socket) = pair();
+        let backend = self.adopt(plain(socket));
+        (client, backend)
+    }
+
+    /// Adopts a tunnel between `client` and a new plain backend, whose end is returned.
+    #[expect(clippy::disallowed_methods, reason = "a test may begin at any time")]
+    fn adopt(&self, client: Endpoint) -> TcpStream {
         let (backend, backend_socket) = pair();
         let policy = Arc::new(TunnelPolicy {
             api: "API01".into(),
@@ -70,23 +76,26 @@ impl Running {
             opened_at: SystemTime::now(),
             handshake: Duration::ZERO,
         };
-        let endpoint = |socket: TcpStream| Endpoint {
-            socket: socket.into(),
-            tls: None,
-            plaintext: Vec::new(),
-            ciphertext: Vec::new(),
-            eof: false,
-        };
         let upgraded = Upgraded::assumed(Extensions::None);
         let permit = self.handle.permit().unwrap();
         self.handle.adopt(Tunnel::new(
             upgraded,
-            endpoint(client_socket),
-            endpoint(backend_socket),
+            client,
+            plain(backend_socket),
             facts,
             permit,
         ));
-        (client, backend)
+        backend
+    }
+}
+
+fn plain(socket: TcpStream) -> Endpoint {
+    Endpoint {
+        socket: socket.into(),
+        tls: None,
+        plaintext: Vec::new(),
+        ciphertext: Vec::new(),
+        eof: false,
     }
 }
 
@@ -192,5 +201,131 @@ fn many_tunnels_come_and_go() {
         }
     }
     assert_eq!(relay.metrics.opened.value(), 640);
+    relay.stop();
+}
+
+/// A TLS client with its handshake done, and the other end ready for the relay.
+fn tls_pair(
+    tls13: bool,
+) -> (
+    rustls::StreamOwned<rustls::ClientConnection, TcpStream>,
+    Endpoint,
+) {
+    let (ours, mut theirs) = pair();
+    let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let certificate = crate::config::Certificate::from_pem(
+        issued.cert.pem().as_bytes(),
+        issued.signing_key.serialize_pem().as_bytes(),
+    );
+    let tls = crate::config::Tls {
+        certificates: vec![certificate.unwrap()],
+        tls13,
+    };
+    let server = crate::tls::server_config(&tls, tls.resolver(), crate::tls::ticketer().unwrap());
+    let mut session = crate::tls::TlsSession::server(server.unwrap()).unwrap();
+    let client = crate::tls::client_config(&crate::config::Backends::default()).unwrap();
+    let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+    let client = rustls::ClientConnection::new(client, name).unwrap();
+    let mut stream = rustls::StreamOwned::new(client, ours);
+    let shaking = std::thread::spawn(move || {
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock).unwrap();
+        }
+        stream
+    });
+    let (mut input, mut early) = (Vec::new(), Vec::new());
+    while session.is_handshaking() {
+        let mut bytes = [0; 4096];
+        let n = theirs.read(&mut bytes).unwrap();
+        input.extend_from_slice(&bytes[..n]);
+        let mut output = Vec::new();
+        let mut plaintext = |bytes: &[u8]| early.extend_from_slice(bytes);
+        let opened = session
+            .open(&mut input, &mut plaintext, &mut output)
+            .unwrap();
+        input.drain(..opened.consumed);
+        theirs.write_all(&output).unwrap();
+    }
+    let endpoint = Endpoint {
+        socket: theirs.into(),
+        tls: Some(Box::new(session)),
+        plaintext: early,
+        ciphertext: input,
+        eof: false,
+    };
+    (shaking.join().unwrap(), endpoint)
+}
+
+fn tls_carries_messages(tls13: bool) {
+    let relay = start(64 << 10);
+    let (mut client, endpoint) = tls_pair(tls13);
+    let backend = relay.adopt(endpoint);
+    for len in [65_536, 3 << 20] {
+        let sent = frame(len);
+        let reader = std::thread::spawn({
+            let (mut backend, len) = (backend.try_clone().unwrap(), sent.len());
+            move || {
+                let mut received = vec![0; len];
+                backend.read_exact(&mut received).unwrap();
+                received
+            }
+        });
+        client.write_all(&sent).unwrap();
+        assert!(reader.join().unwrap() == sent);
+        // The way back, where backends do not mask.
+        let mut back = vec![0x82, 127];
+        back.extend((len as u64).to_be_bytes());
+        back.extend((0..len).map(|i| i.to_le_bytes()[0]));
+        let writer = std::thread::spawn({
+            let (mut backend, back) = (backend.try_clone().unwrap(), back.clone());
+            move || backend.write_all(&back).unwrap()
+        });
+        let mut received = vec![0; back.len()];
+        client.read_exact(&mut received).unwrap();
+        writer.join().unwrap();
+        assert!(received == back);
+    }
+    relay.handle.drain();
+    let mut close = [0; 4];
+    client.read_exact(&mut close).unwrap();
+    assert_eq!(close, [0x88, 12, 0x03, 0xe9]);
+    client.write_all(&[0x88, 0x80, 0, 0, 0, 0]).unwrap();
+    // The end is announced: close_notify, and only then the end of the stream.
+    let mut rest = Vec::new();
+    client.read_to_end(&mut rest).unwrap();
+    assert_eq!(rest.len(), 10);
+    drop(backend);
+    relay.stop();
+}
+
+#[test]
+fn tls_1_3_carries_messages() {
+    tls_carries_messages(true);
+}
+
+#[test]
+fn tls_1_2_carries_messages() {
+    tls_carries_messages(false);
+}
+
+#[test]
+fn tls_stream_cut_short_is_a_truncation() {
+    let relay = start(64 << 10);
+    let (client, endpoint) = tls_pair(true);
+    let mut backend = relay.adopt(endpoint);
+    client.sock.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut rest = Vec::new();
+    backend.read_to_end(&mut rest).unwrap();
+    drop(client);
+    drop(backend);
+    while relay.metrics.tunnels.value() > 0 {
+        std::thread::yield_now();
+    }
+    let truncated = relay
+        .metrics
+        .closed
+        .values()
+        .find(|(label, _)| *label == "truncated");
+    assert_eq!(truncated, Some(("truncated", 1)));
     relay.stop();
 }

@@ -41,6 +41,8 @@ pub(super) struct Relay<R> {
     touched: Vec<u32>,
     /// Sockets that wait for free buffers.
     starved: Vec<Token>,
+    /// Tunnels that still come are ended at once, politely.
+    draining: bool,
     /// The last tick at which waiting bytes were copied out of the provided buffers.
     spilled_at: Tick,
 }
@@ -98,6 +100,7 @@ impl<R: Ring> Relay<R> {
             completions: Vec::new(),
             touched: Vec::new(),
             starved: Vec::new(),
+            draining: false,
             spilled_at: Tick(0),
         }
     }
@@ -237,10 +240,14 @@ impl<R: Ring> Relay<R> {
             tunnel.begin(Side::Backend, backend, cx);
             tunnel.begin(Side::Client, client, cx);
         });
+        if self.draining {
+            self.with(slot, |tunnel, cx| tunnel.end_with(CloseReason::Drained, cx));
+        }
     }
 
-    /// Ends every tunnel politely.
+    /// Ends every tunnel politely, and those that still come.
     pub(super) fn drain(&mut self) {
+        self.draining = true;
         for slot in self.keys() {
             self.with(slot, |tunnel, cx| tunnel.end_with(CloseReason::Drained, cx));
         }
@@ -412,7 +419,8 @@ impl<R: Ring> Relay<R> {
     /// together.
     pub(super) fn drive(&mut self) {
         let now = self.tick();
-        for slot in std::mem::take(&mut self.touched) {
+        let mut touched = std::mem::take(&mut self.touched);
+        for slot in touched.drain(..) {
             let Some(entry) = self.slots.get_mut(slot as usize) else {
                 continue;
             };
@@ -452,6 +460,7 @@ impl<R: Ring> Relay<R> {
                 }
             }
         }
+        self.touched = touched;
     }
 
     fn free(&mut self, slot: u32) {
@@ -486,7 +495,8 @@ fn traffic(tunnel: &Tunnel, source: Side) -> Traffic {
     Traffic {
         bytes: half.bytes,
         messages: half.messages,
-        close_code: half.close.flatten(),
+        // RFC 6455 §7.1.5: a Close without a code counts as 1005.
+        close_code: half.close.map(|code| code.unwrap_or(1005)),
     }
 }
 

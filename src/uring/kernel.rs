@@ -94,7 +94,6 @@ impl Parked {
 
 /// Message headers and vectors of the sends that are queued and not yet submitted. The kernel copies them when it takes the
 /// entry (`IORING_FEAT_SUBMIT_STABLE`), so all are free again after every submission.
-#[derive(Default)]
 struct Vectors {
     all: Vec<Box<Vector>>,
     used: usize,
@@ -106,15 +105,29 @@ struct Vector {
 }
 
 impl Vectors {
+    /// As many as a turn with some back-pressure needs; more are made when a turn needs more, and kept.
+    fn new() -> Self {
+        Self {
+            all: std::iter::repeat_with(Vector::boxed).take(64).collect(),
+            used: 0,
+        }
+    }
+
     fn next(&mut self) -> &mut Vector {
         if self.used == self.all.len() {
-            // SAFETY: all-zero bytes are a valid `msghdr` and valid `iovec`s: null pointers and zero lengths.
-            let vector: Vector = unsafe { mem::zeroed() };
-            self.all.push(Box::new(vector));
+            self.all.push(Vector::boxed());
         }
         self.used += 1;
         let vector = self.all.get_mut(self.used - 1);
         vector.unwrap_or_else(|| unreachable!("pushed above"))
+    }
+}
+
+impl Vector {
+    fn boxed() -> Box<Self> {
+        // SAFETY: all-zero bytes are a valid `msghdr` and valid `iovec`s: null pointers and zero lengths.
+        let vector: Self = unsafe { mem::zeroed() };
+        Box::new(vector)
     }
 }
 
@@ -145,7 +158,7 @@ impl KernelRing {
             buffers,
             account,
             parked: Parked::default(),
-            vectors: Vectors::default(),
+            vectors: Vectors::new(),
             wake,
             overflows: 0,
         };

@@ -14,6 +14,16 @@ pub struct Features {
     pub incremental_buffers: bool,
 }
 
+impl Features {
+    /// Each feature that is looked for, and whether it was found.
+    pub fn list(&self) -> [(&'static str, bool); 1] {
+        [(
+            "incremental provided buffers (IOU_PBUF_RING_INC, Linux 6.12)",
+            self.incremental_buffers,
+        )]
+    }
+}
+
 /// Why no ring can be had.
 #[derive(Debug)]
 pub struct Unavailable {

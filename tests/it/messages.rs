@@ -8,14 +8,14 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
-use crate::support::backend::Backend;
+use crate::support::backend::{Backend, Peer};
 use crate::support::client::{WebSocket, websocket};
 use crate::support::echo::{Echo, Event};
 use crate::support::frame::{
     self, BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, close, encode, masked, unmasked,
 };
 use crate::support::program::Ringgate;
-use crate::support::{DEADLINE, TRANSPORTS, Transport, raise_descriptor_limit};
+use crate::support::{DEADLINE, TRANSPORTS, Transport, eventually, raise_descriptor_limit};
 
 const MIB: usize = 1 << 20;
 
@@ -56,6 +56,7 @@ async fn messages_come_back_as_they_were() {
         }
         socket.close(None).await.unwrap();
         assert_eq!(echo.end(), Event::Closed(None));
+        drop(socket);
         let line = program.tunnel_close();
         assert_eq!(line["messages_from_client"], 18);
         assert_eq!(line["messages_from_backend"], 18);
@@ -181,6 +182,7 @@ async fn close_of_the_client_reaches_the_backend() {
             socket.close(Some(frame.clone())).await.unwrap();
             assert_eq!(next(&mut socket).await, Message::Close(Some(frame)));
             assert!(socket.next().await.is_none());
+            drop(socket);
             assert_eq!(echo.end(), Event::Closed(Some((code, reason.into()))));
             let line = program.log_line("tunnel_close", |line| line["close_code_client"] == code);
             assert_eq!(line["close_code_backend"], code);
@@ -196,7 +198,8 @@ async fn close_of_the_backend_reaches_the_client() {
         let backend = Backend::start(move |mut peer| {
             peer.accept();
             peer.send(unmasked(CLOSE, &close(code, reason)));
-            (peer.read_close(), peer.is_closed())
+            // Returning closes the connection, which is the server's part (RFC 6455 §7.1.1).
+            peer.read_close()
         });
         for transport in TRANSPORTS {
             let program = Ringgate::proxy(transport, &[backend.address]);
@@ -211,7 +214,8 @@ async fn close_of_the_backend_reaches_the_client() {
             // Polling on sends tungstenite's answer.
             let rest = async { while let Some(Ok(_)) = socket.next().await {} };
             tokio::time::timeout(DEADLINE, rest).await.unwrap();
-            assert_eq!(backend.result(), (Some(code), true));
+            assert_eq!(backend.result(), Some(code));
+            drop(socket);
             let line = program.tunnel_close();
             assert_eq!(line["close_code_backend"], code);
             assert_eq!(line["closed_by"], "backend");
@@ -318,12 +322,21 @@ fn slow_reader_gets_everything() {
         let mut client = program.connect();
         client.upgrade("/");
         // More than the program may hold waits for a reader that has not begun.
-        program.await_metric("ringgate_relay_paused_total ", 1.0);
+        eventually("a pause", || {
+            program.metric("ringgate_relay_paused_total ") > 0.0
+        });
         assert!(
             client.read_frame().payload == pattern(8 * MIB),
             "{transport:?}"
         );
     }
+}
+
+/// The code of the Close that comes, after answering it in kind.
+fn answered_close(peer: &mut Peer) -> Option<u16> {
+    let code = peer.read_close();
+    peer.send(unmasked(CLOSE, &close(code.unwrap(), "")));
+    code
 }
 
 const IDLE: Duration = Duration::from_millis(300);
@@ -332,9 +345,7 @@ const IDLE: Duration = Duration::from_millis(300);
 fn idle_tunnel_is_closed_with_1001() {
     let backend = Backend::start(|mut peer| {
         peer.accept();
-        let code = peer.read_close();
-        peer.send(unmasked(CLOSE, &close(1001, "")));
-        (code, peer.is_closed())
+        (answered_close(&mut peer), peer.is_closed())
     });
     for transport in TRANSPORTS {
         let program =
@@ -401,7 +412,7 @@ fn violation_of_the_client_ends_both_sides_with_1002() {
     ];
     let backend = Backend::start(|mut peer| {
         peer.accept();
-        (peer.read_close(), peer.is_closed())
+        (answered_close(&mut peer), peer.is_closed())
     });
     for transport in TRANSPORTS {
         let program = Ringgate::proxy(transport, &[backend.address]);
@@ -410,6 +421,7 @@ fn violation_of_the_client_ends_both_sides_with_1002() {
             let answer = client.upgrade("/");
             client.send(bytes);
             assert_eq!(client.read_frame().close_code(), Some(1002), "{name}");
+            client.send(masked(CLOSE, &close(1002, "")));
             client.assert_closed();
             assert_eq!(backend.result(), (Some(1002), true), "{name}");
             let id = answer.request_id();
@@ -427,7 +439,7 @@ fn violation_of_the_backend_ends_both_sides_with_1002() {
         peer.send(unmasked(TEXT, b"fine"));
         // §5.1: a server masks nothing.
         peer.send(masked(TEXT, b"masked"));
-        (peer.read_close(), peer.is_closed())
+        (answered_close(&mut peer), peer.is_closed())
     });
     for transport in TRANSPORTS {
         let program = Ringgate::proxy(transport, &[backend.address]);
@@ -435,6 +447,7 @@ fn violation_of_the_backend_ends_both_sides_with_1002() {
         client.upgrade("/");
         assert_eq!(client.read_frame().payload, b"fine");
         assert_eq!(client.read_frame().close_code(), Some(1002));
+        client.send(masked(CLOSE, &close(1002, "")));
         client.assert_closed();
         assert_eq!(backend.result(), (Some(1002), true));
         assert_eq!(program.tunnel_close()["blame"], "backend");

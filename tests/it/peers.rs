@@ -13,7 +13,7 @@ fn converse(mode: &str, check: impl Fn(Value, Value, &Ringgate)) {
     if !available() {
         return;
     }
-    let mut server = Server::start();
+    let server = Server::start();
     for transport in TRANSPORTS {
         let program = Ringgate::proxy(transport, &[server.address]);
         let url = program.listeners.first().unwrap().url("/chat?room=1");

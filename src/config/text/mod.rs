@@ -39,7 +39,10 @@ pub(super) fn read(file: &str, text: &str) -> Draft {
     let (root, syntax_errors) = parse_toml(file, text);
     let broken = !syntax_errors.is_empty();
     let mut reader = Reader {
-        base: Path::new(file).parent().unwrap_or(Path::new("")).to_path_buf(),
+        base: Path::new(file)
+            .parent()
+            .unwrap_or_else(|| Path::new(""))
+            .to_path_buf(),
         draft: Draft {
             config: defaults::config(),
             certificates: Vec::new(),
@@ -59,7 +62,18 @@ pub(super) fn read(file: &str, text: &str) -> Draft {
         }
     }
     let mut draft = reader.draft;
-    draft.complaints.extend(reader.complaints.into_list());
+    // The parser puts something in the place of a broken value, which is not what was written: at the same line, or
+    // nowhere.
+    let beside: Vec<u32> = draft.complaints.iter().map(|error| error.line).collect();
+    let made_up =
+        |c: &Complaint| broken && (beside.contains(&c.line) || (c.line, c.column) == (1, 1));
+    draft.complaints.extend(
+        reader
+            .complaints
+            .into_list()
+            .into_iter()
+            .filter(|c| !made_up(c)),
+    );
     draft
 }
 
@@ -73,14 +87,24 @@ struct Reader {
 
 impl Reader {
     /// The table at `key`, read by `read`; keys it leaves are unknown.
-    fn section(&mut self, top: &mut Table<'_>, key: &'static str, read: impl FnOnce(&mut Self, &mut Table<'_>)) {
+    fn section(
+        &mut self,
+        top: &mut Table<'_>,
+        key: &'static str,
+        read: impl FnOnce(&mut Self, &mut Table<'_>),
+    ) {
         if let Some(item) = top.take(key) {
             self.table(&item, read);
         }
     }
 
     /// Every table of the array at `key`, read by `read`.
-    fn sections(&mut self, top: &mut Table<'_>, key: &'static str, mut read: impl FnMut(&mut Self, &mut Table<'_>)) {
+    fn sections(
+        &mut self,
+        top: &mut Table<'_>,
+        key: &'static str,
+        mut read: impl FnMut(&mut Self, &mut Table<'_>),
+    ) {
         let Some(item) = top.take(key) else { return };
         for item in item.list(&mut self.complaints) {
             self.table(&item, &mut read);
@@ -96,7 +120,11 @@ impl Reader {
 
     /// A path, relative to where the file stands.
     fn path(&mut self, item: &Item<'_>) -> Option<PathBuf> {
-        let path = item.parsed("a path", |text| (!text.is_empty()).then(|| self.base.join(text)), &mut self.complaints)?;
+        let path = item.parsed(
+            "a path",
+            |text| (!text.is_empty()).then(|| self.base.join(text)),
+            &mut self.complaints,
+        )?;
         Some(path)
     }
 
@@ -111,7 +139,9 @@ impl Reader {
                 "add [[listeners]] with address = \"0.0.0.0:443\" and protocol = \"https\"",
             );
         }
-        let tls = listeners.iter().any(|listener| listener.scheme == Scheme::Https);
+        let tls = listeners
+            .iter()
+            .any(|listener| listener.scheme == Scheme::Https);
         if tls && self.draft.certificates.is_empty() && self.complaints.errors() == 0 {
             self.complaints.error(
                 &place,

@@ -24,7 +24,9 @@ impl Reader {
     pub(super) fn routing(&mut self, top: &mut Table<'_>) {
         self.sections(top, "listeners", Self::listener);
         let mut default = None;
-        self.sections(top, "certificates", |reader, table| reader.certificate(table, &mut default));
+        self.sections(top, "certificates", |reader, table| {
+            reader.certificate(table, &mut default)
+        });
         // The resolver takes the first as the default one.
         if let Some(default) = default.filter(|index| *index < self.draft.certificates.len()) {
             let chosen = self.draft.certificates.remove(default);
@@ -35,7 +37,9 @@ impl Reader {
             if let Some(item) = table.take("inbound_addresses") {
                 routing.inbound_addresses = addresses(&item, &mut reader.complaints);
             }
-            let any = table.take("any_address").and_then(|item| item.boolean(&mut reader.complaints));
+            let any = table
+                .take("any_address")
+                .and_then(|item| item.boolean(&mut reader.complaints));
             set(&mut routing.any_address, any);
         });
         self.sections(top, "environments", Self::environment);
@@ -47,7 +51,11 @@ impl Reader {
     fn listener(&mut self, table: &mut Table<'_>) {
         let complaints = &mut self.complaints;
         let address = table.need("address", "write address = \"0.0.0.0:443\"", complaints);
-        let protocol = table.need("protocol", "write protocol = \"https\" or \"http\"", complaints);
+        let protocol = table.need(
+            "protocol",
+            "write protocol = \"https\" or \"http\"",
+            complaints,
+        );
         let parsed = address.as_ref().and_then(|item| {
             item.parsed(
                 "an address with port, such as \"0.0.0.0:443\" or \"[::]:443\"",
@@ -56,27 +64,46 @@ impl Reader {
             )
         });
         let scheme = protocol.and_then(|item| item.choice(&PROTOCOLS, complaints));
-        let (Some(address), Some(item), Some(scheme)) = (parsed, address, scheme) else { return };
+        let (Some(address), Some(item), Some(scheme)) = (parsed, address, scheme) else {
+            return;
+        };
         let listeners = &mut self.draft.config.listeners;
         // Port 0 asks for any free port, each time another one.
         if address.port() != 0 && listeners.iter().any(|listener| listener.address == address) {
-            complaints.error(&item.place(complaints), format!("{address} is listed twice"), "list it once");
+            complaints.error(
+                &item.place(complaints),
+                format!("{address} is listed twice"),
+                "list it once",
+            );
         }
         listeners.push(Listener { address, scheme });
     }
 
     fn certificate(&mut self, table: &mut Table<'_>, default: &mut Option<usize>) {
-        let certificate = table.need("certificate", "write certificate = \"cert.pem\"", &mut self.complaints);
+        let certificate = table.need(
+            "certificate",
+            "write certificate = \"cert.pem\"",
+            &mut self.complaints,
+        );
         let key = table.need("key", "write key = \"key.pem\"", &mut self.complaints);
         if let Some(item) = table.take("default")
             && item.boolean(&mut self.complaints) == Some(true)
             && default.replace(self.draft.certificates.len()).is_some()
         {
             let place = item.place(&self.complaints);
-            self.complaints.error(&place, "another certificate is the default already", "keep one `default = true`");
+            self.complaints.error(
+                &place,
+                "another certificate is the default already",
+                "keep one `default = true`",
+            );
         }
-        let (Some(certificate), Some(key)) = (certificate, key) else { return };
-        let (Some(certificate_path), Some(key_path)) = (self.path(&certificate), self.path(&key)) else { return };
+        let (Some(certificate), Some(key)) = (certificate, key) else {
+            return;
+        };
+        let (Some(certificate_path), Some(key_path)) = (self.path(&certificate), self.path(&key))
+        else {
+            return;
+        };
         self.draft.certificates.push(CertificateFiles {
             certificate: certificate_path,
             certificate_place: certificate.place(&self.complaints),
@@ -86,17 +113,27 @@ impl Reader {
     }
 
     fn environment(&mut self, table: &mut Table<'_>) {
-        let variables = table.take("variables").map(|item| self.variables(&item)).unwrap_or_default();
+        let variables = table
+            .take("variables")
+            .map(|item| self.variables(&item))
+            .unwrap_or_default();
         let complaints = &mut self.complaints;
-        let Some(item) = table.need("name", "write name = \"RELEASE\"", complaints) else { return };
+        let Some(item) = table.need("name", "write name = \"RELEASE\"", complaints) else {
+            return;
+        };
         let what = "an environment name: a letter, then letters, digits and `_`";
-        let Some(name) = item.parsed(what, environment_name, complaints) else { return };
+        let Some(name) = item.parsed(what, environment_name, complaints) else {
+            return;
+        };
         let environments = &mut self.draft.config.environments;
         if environments.iter().any(|known| known.name == name) {
             let place = item.place(complaints);
             complaints.push(
                 place
-                    .error(format!("the environment {name} is there twice"), "put its variables into one table")
+                    .error(
+                        format!("the environment {name} is there twice"),
+                        "put its variables into one table",
+                    )
                     .with_code("APIG.3205"),
             );
             return;
@@ -105,7 +142,9 @@ impl Reader {
     }
 
     fn variables(&mut self, item: &Item<'_>) -> BTreeMap<String, BTreeMap<String, String>> {
-        let Some(mut groups) = item.table(&mut self.complaints) else { return BTreeMap::new() };
+        let Some(mut groups) = item.table(&mut self.complaints) else {
+            return BTreeMap::new();
+        };
         let mut all = BTreeMap::new();
         for (group, item) in groups.rest() {
             all.insert(group.to_owned(), self.variables_of_group(&item));
@@ -115,7 +154,9 @@ impl Reader {
 
     fn variables_of_group(&mut self, item: &Item<'_>) -> BTreeMap<String, String> {
         let complaints = &mut self.complaints;
-        let Some(mut table) = item.table(complaints) else { return BTreeMap::new() };
+        let Some(mut table) = item.table(complaints) else {
+            return BTreeMap::new();
+        };
         let mut variables = BTreeMap::new();
         for (name, item) in table.rest() {
             if !is_variable_name(name) {
@@ -135,13 +176,21 @@ impl Reader {
         if variables.len() > VARIABLES_MAX {
             let place = item.place(complaints);
             let count = plural(variables.len(), "variable");
-            complaints.error(&place, format!("{count} is too many"), format!("at most {VARIABLES_MAX} are allowed"));
+            complaints.error(
+                &place,
+                format!("{count} is too many"),
+                format!("at most {VARIABLES_MAX} are allowed"),
+            );
         }
         variables
     }
 
     fn definition(&mut self, table: &mut Table<'_>) {
-        let files = table.need("files", "write files = [\"apis/*.yaml\"]", &mut self.complaints);
+        let files = table.need(
+            "files",
+            "write files = [\"apis/*.yaml\"]",
+            &mut self.complaints,
+        );
         let environments = match table.take("environments") {
             Some(item) => self.published_in(&item),
             None => vec![RELEASE.to_owned()],
@@ -153,14 +202,25 @@ impl Reader {
                 patterns.push((path, item.place(&self.complaints)));
             }
         }
-        self.draft.definitions.push(DefinitionFiles { patterns, environments });
+        self.draft.definitions.push(DefinitionFiles {
+            patterns,
+            environments,
+        });
     }
 
     fn published_in(&mut self, item: &Item<'_>) -> Vec<String> {
         let mut environments: Vec<String> = Vec::new();
         for item in item.list(&mut self.complaints) {
-            let Some(name) = item.text(&mut self.complaints) else { continue };
-            let known = name == RELEASE || self.draft.config.environments.iter().any(|known| known.name == name);
+            let Some(name) = item.text(&mut self.complaints) else {
+                continue;
+            };
+            let known = name == RELEASE
+                || self
+                    .draft
+                    .config
+                    .environments
+                    .iter()
+                    .any(|known| known.name == name);
             let place = item.place(&self.complaints);
             if !known {
                 self.complaints.error(
@@ -169,7 +229,8 @@ impl Reader {
                     format!("correct the name, or add [[environments]] with name = \"{name}\""),
                 );
             } else if environments.iter().any(|known| known == name) {
-                self.complaints.error(&place, format!("{name} is listed twice"), "list it once");
+                self.complaints
+                    .error(&place, format!("{name} is listed twice"), "list it once");
             }
             environments.push(name.to_owned());
         }
@@ -178,19 +239,36 @@ impl Reader {
 
     fn domain(&mut self, table: &mut Table<'_>) {
         let complaints = &mut self.complaints;
-        let name = table.need("name", "write name = \"api.example.com\" or \"*.example.com\"", complaints);
-        let group = table.need("group", "write group = \"DEFAULT\", the `info.title` of a definition", complaints);
+        let name = table.need(
+            "name",
+            "write name = \"api.example.com\" or \"*.example.com\"",
+            complaints,
+        );
+        let group = table.need(
+            "group",
+            "write group = \"DEFAULT\", the `info.title` of a definition",
+            complaints,
+        );
         let group = group.and_then(|item| item.text(complaints));
         let Some(item) = name else { return };
-        let parsed = item.parsed("a domain name, such as \"api.example.com\" or \"*.example.com\"", domain_name, complaints);
-        let (Some(name), Some(group)) = (parsed, group) else { return };
+        let parsed = item.parsed(
+            "a domain name, such as \"api.example.com\" or \"*.example.com\"",
+            domain_name,
+            complaints,
+        );
+        let (Some(name), Some(group)) = (parsed, group) else {
+            return;
+        };
         let place = item.place(complaints);
         let domains = &mut self.draft.config.routing.domains;
         if let Some(first) = domains.iter().find(|domain| domain.name == name) {
             complaints.push(
                 place
                     .error(
-                        format!("{name} leads to group {} already: {}", first.group, first.place),
+                        format!(
+                            "{name} leads to group {} already: {}",
+                            first.group, first.place
+                        ),
                         "a domain belongs to one group; remove one of them",
                     )
                     .with_code("APIG.3305"),
@@ -207,7 +285,11 @@ impl Reader {
     fn api_rules(&mut self, table: &mut Table<'_>) {
         let place = table.place(&self.complaints);
         let complaints = &mut self.complaints;
-        let name = table.need("name", "write name = \"API01\", the `operationId` of an API", complaints);
+        let name = table.need(
+            "name",
+            "write name = \"API01\", the `operationId` of an API",
+            complaints,
+        );
         let name = name.and_then(|item| item.text(complaints));
         let group = match table.take("group") {
             Some(item) => item.text(complaints),
@@ -223,7 +305,9 @@ impl Reader {
         };
         let mut rules = self.draft.config.tunnel;
         tunnel(&mut rules, table, complaints);
-        let (Some(name), Some(group)) = (name, group) else { return };
+        let (Some(name), Some(group)) = (name, group) else {
+            return;
+        };
         if self.draft.config.api_rules(group, name).is_some() {
             self.complaints.error(
                 &place,
@@ -252,7 +336,9 @@ fn environment_name(text: &str) -> Option<String> {
 /// Spec 2.3.
 fn variable_value(text: &str) -> Option<String> {
     let valid = (1..=255).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-/.:".contains(&b));
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"_-/.:".contains(&b));
     valid.then(|| text.to_owned())
 }
 
@@ -268,7 +354,9 @@ fn domain_name(text: &str) -> Option<String> {
             (1..=63).contains(&label.len())
                 && !label.starts_with('-')
                 && !label.ends_with('-')
-                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+                && label
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
         });
     valid.then(|| name.to_ascii_lowercase())
 }

@@ -37,8 +37,13 @@ const TIMES: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::fro
 
 impl Reader {
     pub(super) fn settings(&mut self, top: &mut Table<'_>) {
-        let words = [("reject", OnUnsupported::Reject), ("skip", OnUnsupported::Skip)];
-        let choice = top.take("on_unsupported").and_then(|item| item.choice(&words, &mut self.complaints));
+        let words = [
+            ("reject", OnUnsupported::Reject),
+            ("skip", OnUnsupported::Skip),
+        ];
+        let choice = top
+            .take("on_unsupported")
+            .and_then(|item| item.choice(&words, &mut self.complaints));
         set(&mut self.draft.config.definitions.on_unsupported, choice);
         self.section(top, "workers", Self::workers);
         self.section(top, "tls", Self::tls);
@@ -50,7 +55,11 @@ impl Reader {
         self.section(top, "log", Self::log);
         // Before `[[apis]]`, which begin with what is said here.
         self.section(top, "tunnel", |reader, table| {
-            tunnel(&mut reader.draft.config.tunnel, table, &mut reader.complaints);
+            tunnel(
+                &mut reader.draft.config.tunnel,
+                table,
+                &mut reader.complaints,
+            );
         });
     }
 
@@ -59,26 +68,48 @@ impl Reader {
         let workers = &mut self.draft.config.workers;
         if let Some(item) = table.take("cores") {
             for item in item.list(complaints) {
-                let Some(core) = item.count(0..=CORE_MAX, complaints) else { continue };
+                let Some(core) = item.count(0..=CORE_MAX, complaints) else {
+                    continue;
+                };
                 if workers.cores.contains(&core) {
-                    complaints.error(&item.place(complaints), format!("core {core} is listed twice"), "list it once");
+                    complaints.error(
+                        &item.place(complaints),
+                        format!("core {core} is listed twice"),
+                        "list it once",
+                    );
                 }
                 workers.cores.push(core);
             }
         }
-        let nice = table.take("edge_nice").and_then(|item| item.integer(-20..=19, complaints));
-        set(&mut workers.edge_nice, nice.and_then(|n| i32::try_from(n).ok()));
+        let nice = table
+            .take("edge_nice")
+            .and_then(|item| item.integer(-20..=19, complaints));
+        set(
+            &mut workers.edge_nice,
+            nice.and_then(|n| i32::try_from(n).ok()),
+        );
         // Linux clamps a slice to 0.1 ms .. 100 ms (`sched_setattr(2)`); zero leaves the kernel's own.
         let slice = Duration::ZERO..=Duration::from_millis(100);
-        set(&mut workers.relay_slice, table.take("relay_slice").and_then(|item| item.duration(slice, complaints)));
-        let fifo = table.take("relay_fifo").and_then(|item| item.integer(1..=99, complaints));
+        set(
+            &mut workers.relay_slice,
+            table
+                .take("relay_slice")
+                .and_then(|item| item.duration(slice, complaints)),
+        );
+        let fifo = table
+            .take("relay_fifo")
+            .and_then(|item| item.integer(1..=99, complaints));
         set(&mut workers.relay_fifo, fifo.map(|n| u8::try_from(n).ok()));
-        let adopt = table.take("adopt_per_turn").and_then(|item| item.count(1..=1024, complaints));
+        let adopt = table
+            .take("adopt_per_turn")
+            .and_then(|item| item.count(1..=1024, complaints));
         set(&mut workers.adopt_per_turn, adopt);
     }
 
     fn tls(&mut self, table: &mut Table<'_>) {
-        let tls13 = table.take("tls13").and_then(|item| item.boolean(&mut self.complaints));
+        let tls13 = table
+            .take("tls13")
+            .and_then(|item| item.boolean(&mut self.complaints));
         set(&mut self.draft.config.tls.tls13, tls13);
     }
 
@@ -96,24 +127,56 @@ impl Reader {
         let place = table.place(&self.complaints);
         let complaints = &mut self.complaints;
         let limits = &mut self.draft.config.limits;
-        let connections = table.take("connections_max").and_then(|item| item.count(0..=10_000_000, complaints));
+        let connections = table
+            .take("connections_max")
+            .and_then(|item| item.count(0..=10_000_000, complaints));
         set(&mut limits.connections_max, connections);
-        set(&mut limits.head.target_bytes_max, bytes(table.take("target_bytes_max"), HEAD_BYTES, complaints));
-        set(&mut limits.head.field_bytes_max, bytes(table.take("field_bytes_max"), HEAD_BYTES, complaints));
-        set(&mut limits.head.fields_bytes_max, bytes(table.take("fields_bytes_max"), HEAD_BYTES, complaints));
-        set(&mut limits.early_bytes_max, bytes(table.take("early_bytes_max"), 0..=1 << 20, complaints));
+        set(
+            &mut limits.head.target_bytes_max,
+            bytes(table.take("target_bytes_max"), HEAD_BYTES, complaints),
+        );
+        set(
+            &mut limits.head.field_bytes_max,
+            bytes(table.take("field_bytes_max"), HEAD_BYTES, complaints),
+        );
+        set(
+            &mut limits.head.fields_bytes_max,
+            bytes(table.take("fields_bytes_max"), HEAD_BYTES, complaints),
+        );
+        set(
+            &mut limits.early_bytes_max,
+            bytes(table.take("early_bytes_max"), 0..=1 << 20, complaints),
+        );
         // Spec 6.1: `request_body_size` is 1 to 9536 MB.
-        let body = table.take("request_body_bytes_max").and_then(|item| item.size(0..=9536 << 20, complaints));
+        let body = table
+            .take("request_body_bytes_max")
+            .and_then(|item| item.size(0..=9536 << 20, complaints));
         set(&mut limits.request_body_bytes_max, body);
-        let buffers = bytes(table.take("relay_buffer_bytes"), 256 << 10..=1 << 30, complaints);
+        let buffers = bytes(
+            table.take("relay_buffer_bytes"),
+            256 << 10..=1 << 30,
+            complaints,
+        );
         set(&mut limits.relay_buffer_bytes, buffers);
-        set(&mut limits.half_bytes_max, bytes(table.take("half_bytes_max"), 4 << 10..=1 << 30, complaints));
-        let spill = bytes(table.take("relay_spill_bytes_max"), 1 << 20..=64 << 30, complaints);
+        set(
+            &mut limits.half_bytes_max,
+            bytes(table.take("half_bytes_max"), 4 << 10..=1 << 30, complaints),
+        );
+        let spill = bytes(
+            table.take("relay_spill_bytes_max"),
+            1 << 20..=64 << 30,
+            complaints,
+        );
         set(&mut limits.relay_spill_bytes_max, spill);
         // Spec 1.3: the feature `backend_timeout` allows at most 600000 ms.
         let ceiling = Duration::from_millis(1)..=Duration::from_secs(600);
-        let timeout = table.take("backend_timeout_max").and_then(|item| item.duration(ceiling, complaints));
-        set(&mut self.draft.config.definitions.backend_timeout_max, timeout);
+        let timeout = table
+            .take("backend_timeout_max")
+            .and_then(|item| item.duration(ceiling, complaints));
+        set(
+            &mut self.draft.config.definitions.backend_timeout_max,
+            timeout,
+        );
         if limits.head.field_bytes_max > limits.head.fields_bytes_max {
             complaints.error(
                 &place,
@@ -140,13 +203,20 @@ impl Reader {
             ("slow_consumer", &mut timeouts.slow_consumer),
             ("close_grace", &mut timeouts.close_grace),
         ] {
-            set(slot, table.take(key).and_then(|item| item.duration(TIMES, complaints)));
+            set(
+                slot,
+                table
+                    .take(key)
+                    .and_then(|item| item.duration(TIMES, complaints)),
+            );
         }
     }
 
     fn drain(&mut self, table: &mut Table<'_>) {
         let range = Duration::ZERO..=Duration::from_secs(24 * 3600);
-        let limit = table.take("limit").and_then(|item| item.duration(range, &mut self.complaints));
+        let limit = table
+            .take("limit")
+            .and_then(|item| item.duration(range, &mut self.complaints));
         set(&mut self.draft.config.drain.limit, limit);
     }
 
@@ -158,15 +228,24 @@ impl Reader {
 
     fn log(&mut self, table: &mut Table<'_>) {
         let complaints = &mut self.complaints;
-        let level = table.take("level").and_then(|item| item.choice(&LEVELS, complaints));
+        let level = table
+            .take("level")
+            .and_then(|item| item.choice(&LEVELS, complaints));
         let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
-        let format = table.take("format").and_then(|item| item.choice(&formats, complaints));
-        let lines = table.take("queue_lines_max").and_then(|item| item.count(16..=1 << 20, complaints));
-        let access = table.take("access").and_then(|item| match item.text(&mut self.complaints)? {
-            "stdout" => Some(AccessLog::Stdout),
-            "off" => Some(AccessLog::Off),
-            _ => self.path(&item).map(AccessLog::File),
-        });
+        let format = table
+            .take("format")
+            .and_then(|item| item.choice(&formats, complaints));
+        let lines = table
+            .take("queue_lines_max")
+            .and_then(|item| item.count(16..=1 << 20, complaints));
+        let access =
+            table
+                .take("access")
+                .and_then(|item| match item.text(&mut self.complaints)? {
+                    "stdout" => Some(AccessLog::Stdout),
+                    "off" => Some(AccessLog::Off),
+                    _ => self.path(&item).map(AccessLog::File),
+                });
         let log = &mut self.draft.config.log;
         set(&mut log.level, level.map(str::to_owned));
         set(&mut log.format, format);
@@ -177,9 +256,21 @@ impl Reader {
 
 /// The keys that `[tunnel]` and `[[apis]]` share.
 pub(super) fn tunnel(tunnel: &mut Tunnel, table: &mut Table<'_>, complaints: &mut Complaints) {
-    set(&mut tunnel.frames, table.take("frames").and_then(|item| item.choice(&FRAMES, complaints)));
-    set(&mut tunnel.idle_end, table.take("idle_end").and_then(|item| item.choice(&IDLE_ENDS, complaints)));
-    let size = table.take("message_bytes_max").and_then(|item| item.size(0..=1 << 40, complaints));
+    set(
+        &mut tunnel.frames,
+        table
+            .take("frames")
+            .and_then(|item| item.choice(&FRAMES, complaints)),
+    );
+    set(
+        &mut tunnel.idle_end,
+        table
+            .take("idle_end")
+            .and_then(|item| item.choice(&IDLE_ENDS, complaints)),
+    );
+    let size = table
+        .take("message_bytes_max")
+        .and_then(|item| item.size(0..=1 << 40, complaints));
     set(&mut tunnel.message_bytes_max, size);
 }
 
@@ -191,7 +282,11 @@ pub(super) fn addresses(item: &Item<'_>, complaints: &mut Complaints) -> Vec<IpA
         .collect()
 }
 
-fn bytes(item: Option<Item<'_>>, range: RangeInclusive<u64>, complaints: &mut Complaints) -> Option<usize> {
+fn bytes(
+    item: Option<Item<'_>>,
+    range: RangeInclusive<u64>,
+    complaints: &mut Complaints,
+) -> Option<usize> {
     item.and_then(|item| item.size(range, complaints))
         .and_then(|bytes| usize::try_from(bytes).ok())
 }

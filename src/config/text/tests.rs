@@ -11,7 +11,9 @@ definitions = [{ files = ["a.yaml"] }]
 
 /// The complaints about the least configuration and `text`.
 fn complaints(text: &str) -> Vec<Complaint> {
-    Config::from_text("ringgate.toml", &format!("{LEAST}{text}")).err().unwrap_or_default()
+    Config::from_text("ringgate.toml", &format!("{LEAST}{text}"))
+        .err()
+        .unwrap_or_default()
 }
 
 /// One mistake: its line in `text`, column, key, and a part of what is said about it.
@@ -110,74 +112,273 @@ frames = "opaque"
     assert_eq!(draft.complaints, []);
     let config = draft.config;
     assert_eq!(config.definitions.on_unsupported, OnUnsupported::Skip);
-    assert_eq!(config.definitions.backend_timeout_max, Duration::from_secs(600));
+    assert_eq!(
+        config.definitions.backend_timeout_max,
+        Duration::from_secs(600)
+    );
     let workers = &config.workers;
-    assert_eq!((workers.cores.as_slice(), workers.edge_nice, workers.relay_fifo), (&[0, 2][..], -5, Some(10)));
-    assert_eq!((workers.relay_slice, workers.adopt_per_turn), (Duration::from_micros(200), 8));
+    assert_eq!(
+        (
+            workers.cores.as_slice(),
+            workers.edge_nice,
+            workers.relay_fifo
+        ),
+        (&[0, 2][..], -5, Some(10))
+    );
+    assert_eq!(
+        (workers.relay_slice, workers.adopt_per_turn),
+        (Duration::from_micros(200), 8)
+    );
     assert_eq!(config.listeners[0].scheme, Scheme::Https);
     assert_eq!(config.listeners[1].address.to_string(), "[::]:80");
     // The default one comes first, and relative paths begin where the file stands.
-    assert_eq!(draft.certificates[0].certificate.to_str(), Some("/etc/second.pem"));
+    assert_eq!(
+        draft.certificates[0].certificate.to_str(),
+        Some("/etc/second.pem")
+    );
     assert_eq!(draft.certificates[1].key.to_str(), Some("etc/first.key"));
     assert!(!config.tls.tls13);
     assert_eq!(config.routing.inbound_addresses.len(), 2);
     assert!(config.routing.any_address);
-    assert_eq!(draft.definitions[0].patterns[0].0.to_str(), Some("etc/apis/*.yaml"));
+    assert_eq!(
+        draft.definitions[0].patterns[0].0.to_str(),
+        Some("etc/apis/*.yaml")
+    );
     assert_eq!(draft.definitions[0].environments, ["RELEASE", "TEST"]);
-    assert_eq!(config.environments[0].variables["DEFAULT"]["address"], "10.0.0.1:80");
+    assert_eq!(
+        config.environments[0].variables["DEFAULT"]["address"],
+        "10.0.0.1:80"
+    );
     assert_eq!(config.routing.domains[0].name, "api.example.com");
     assert_eq!(config.routing.domains[1].group, "other");
-    assert_eq!(config.backends.ca.unwrap().to_str(), Some("etc/ca.pem"));
+    assert_eq!(
+        config.backends.ca.as_ref().unwrap().to_str(),
+        Some("etc/ca.pem")
+    );
     assert_eq!(config.backends.source_addresses.len(), 1);
     let limits = &config.limits;
-    assert_eq!((limits.connections_max, limits.head.target_bytes_max), (5000, 16 << 10));
-    assert_eq!((limits.head.field_bytes_max, limits.head.fields_bytes_max), (8192, 64 << 10));
-    assert_eq!((limits.early_bytes_max, limits.request_body_bytes_max), (0, 1 << 20));
-    assert_eq!((limits.relay_buffer_bytes, limits.half_bytes_max), (8 << 20, 64 << 10));
+    assert_eq!(
+        (limits.connections_max, limits.head.target_bytes_max),
+        (5000, 16 << 10)
+    );
+    assert_eq!(
+        (limits.head.field_bytes_max, limits.head.fields_bytes_max),
+        (8192, 64 << 10)
+    );
+    assert_eq!(
+        (limits.early_bytes_max, limits.request_body_bytes_max),
+        (0, 1 << 20)
+    );
+    assert_eq!(
+        (limits.relay_buffer_bytes, limits.half_bytes_max),
+        (8 << 20, 64 << 10)
+    );
     assert_eq!(limits.relay_spill_bytes_max, 32 << 20);
     let timeouts = &config.timeouts;
-    assert_eq!((timeouts.handshake, timeouts.keep_alive), (Duration::from_secs(5), Duration::from_secs(60)));
-    assert_eq!((timeouts.permit, timeouts.slow_consumer), (Duration::from_millis(50), Duration::from_secs(20)));
-    assert_eq!((timeouts.close_grace, config.drain.limit), (Duration::from_millis(500), Duration::from_secs(10)));
-    assert_eq!(config.admin.socket.as_ref().unwrap().to_str(), Some("/run/ringgate.sock"));
-    assert_eq!((config.log.level.as_str(), config.log.format), ("debug", LogFormat::Json));
+    assert_eq!(
+        (timeouts.handshake, timeouts.keep_alive),
+        (Duration::from_secs(5), Duration::from_secs(60))
+    );
+    assert_eq!(
+        (timeouts.permit, timeouts.slow_consumer),
+        (Duration::from_millis(50), Duration::from_secs(20))
+    );
+    assert_eq!(
+        (timeouts.close_grace, config.drain.limit),
+        (Duration::from_millis(500), Duration::from_secs(10))
+    );
+    assert_eq!(
+        config.admin.socket.as_ref().unwrap().to_str(),
+        Some("/run/ringgate.sock")
+    );
+    assert_eq!(
+        (config.log.level.as_str(), config.log.format),
+        ("debug", LogFormat::Json)
+    );
     assert_eq!(config.log.access, AccessLog::File("etc/access.log".into()));
     assert_eq!(config.log.queue_lines_max, 100);
-    assert_eq!((config.tunnel.frames, config.tunnel.idle_end), (FrameMode::Observe, IdleEnd::Disconnect));
+    assert_eq!(
+        (config.tunnel.frames, config.tunnel.idle_end),
+        (FrameMode::Observe, IdleEnd::Disconnect)
+    );
     let rules = config.api_rules("DEFAULT", "API01").unwrap();
-    assert_eq!(rules.insecure_ignore, [Protection::AccessControl, Protection::Authentication]);
+    assert_eq!(
+        rules.insecure_ignore,
+        [Protection::AccessControl, Protection::Authentication]
+    );
     // What the table does not say is as in [tunnel].
-    assert_eq!((rules.tunnel.frames, rules.tunnel.message_bytes_max), (FrameMode::Opaque, 1 << 20));
+    assert_eq!(
+        (rules.tunnel.frames, rules.tunnel.message_bytes_max),
+        (FrameMode::Opaque, 1 << 20)
+    );
     assert!(config.api_rules("DEFAULT", "API02").is_none());
 }
 
 #[test]
 fn every_mistake_has_its_place_key_and_remedy() {
     for (text, line, column, key, said) in [
-        ("[limits]\nconections_max = 1", 2, 1, "limits.conections_max", "did you mean `connections_max`?"),
-        ("[limits]\ncolour = 1", 2, 1, "limits.colour", "known here: connections_max"),
+        (
+            "[limits]\nconections_max = 1",
+            2,
+            1,
+            "limits.conections_max",
+            "did you mean `connections_max`?",
+        ),
+        (
+            "[limits]\ncolour = 1",
+            2,
+            1,
+            "limits.colour",
+            "known here: connections_max",
+        ),
         ("[limts]\nx = 1", 1, 2, "limts", "did you mean `limits`?"),
-        ("[limits]\nhalf_bytes_max = 5", 2, 18, "limits.half_bytes_max", "5B is too small; 4KiB to 1GiB is allowed"),
-        ("[limits]\nhalf_bytes_max = \"5MB\"", 2, 18, "limits.half_bytes_max", "\"5MB\" is not a number of bytes"),
-        ("[limits]\nhalf_bytes_max = -5", 2, 18, "limits.half_bytes_max", "-5 is not"),
-        ("[limits]\nbackend_timeout_max = \"601s\"", 2, 23, "limits.backend_timeout_max", "1ms to 10m is allowed"),
-        ("[limits]\nfield_bytes_max = \"256KiB\"", 1, 1, "limits", "raise fields_bytes_max"),
-        ("[limits]\nhalf_bytes_max = \"1GiB\"", 1, 1, "limits", "raise relay_spill_bytes_max"),
-        ("[timeouts]\npermit = 100", 2, 10, "timeouts.permit", "100 is not a duration"),
-        ("[timeouts]\npermit = \"100\"", 2, 10, "timeouts.permit", "\"100\" is not a duration"),
-        ("[timeouts]\npermit = \"0s\"", 2, 10, "timeouts.permit", "0s is too small; 1ms to 1h is allowed"),
-        ("[workers]\ncores = [0, 0]", 2, 13, "workers.cores[1]", "core 0 is listed twice"),
-        ("[workers]\ncores = 1", 2, 9, "workers.cores", "1 is not a list"),
-        ("[workers]\nedge_nice = 20", 2, 13, "workers.edge_nice", "-20 to 19 is allowed"),
-        ("[workers]\nrelay_fifo = 0", 2, 14, "workers.relay_fifo", "1 to 99 is allowed"),
-        ("[tls]\ntls13 = \"yes\"", 2, 9, "tls.tls13", "\"yes\" is not true or false"),
-        ("[log]\nformat = \"jason\"", 2, 10, "log.format", "did you mean \"json\"?"),
-        ("[log]\nlevel = \"loud\"", 2, 9, "log.level", "allowed: \"error\", \"warn\""),
-        ("[tunnel]\nframes = \"lax\"", 2, 10, "tunnel.frames", "allowed: \"strict\", \"observe\", \"opaque\""),
-        ("[routing]\ninbound_addresses = [\"host\"]", 2, 22, "routing.inbound_addresses[0]", "an IP address"),
-        ("[[domains]]\nname = \"a..b\"\ngroup = \"DEFAULT\"", 2, 8, "domains[0].name", "is not a domain name"),
-        ("[[domains]]\nname = \"127.0.0.1\"\ngroup = \"DEFAULT\"", 2, 8, "domains[0].name", "is not a domain name"),
-        ("[[domains]]\nname = \"a.b\"", 1, 1, "domains[0]", "`group` is missing"),
+        (
+            "[limits]\nhalf_bytes_max = 5",
+            2,
+            18,
+            "limits.half_bytes_max",
+            "5B is too small; 4KiB to 1GiB is allowed",
+        ),
+        (
+            "[limits]\nhalf_bytes_max = \"5MB\"",
+            2,
+            18,
+            "limits.half_bytes_max",
+            "\"5MB\" is not a number of bytes",
+        ),
+        (
+            "[limits]\nhalf_bytes_max = -5",
+            2,
+            18,
+            "limits.half_bytes_max",
+            "-5 is not",
+        ),
+        (
+            "[limits]\nbackend_timeout_max = \"601s\"",
+            2,
+            23,
+            "limits.backend_timeout_max",
+            "1ms to 10m is allowed",
+        ),
+        (
+            "[limits]\nfield_bytes_max = \"256KiB\"",
+            1,
+            1,
+            "limits",
+            "raise fields_bytes_max",
+        ),
+        (
+            "[limits]\nhalf_bytes_max = \"1GiB\"",
+            1,
+            1,
+            "limits",
+            "raise relay_spill_bytes_max",
+        ),
+        (
+            "[timeouts]\npermit = 100",
+            2,
+            10,
+            "timeouts.permit",
+            "100 is not a duration",
+        ),
+        (
+            "[timeouts]\npermit = \"100\"",
+            2,
+            10,
+            "timeouts.permit",
+            "\"100\" is not a duration",
+        ),
+        (
+            "[timeouts]\npermit = \"0s\"",
+            2,
+            10,
+            "timeouts.permit",
+            "0s is too small; 1ms to 1h is allowed",
+        ),
+        (
+            "[workers]\ncores = [0, 0]",
+            2,
+            13,
+            "workers.cores[1]",
+            "core 0 is listed twice",
+        ),
+        (
+            "[workers]\ncores = 1",
+            2,
+            9,
+            "workers.cores",
+            "1 is not a list",
+        ),
+        (
+            "[workers]\nedge_nice = 20",
+            2,
+            13,
+            "workers.edge_nice",
+            "-20 to 19 is allowed",
+        ),
+        (
+            "[workers]\nrelay_fifo = 0",
+            2,
+            14,
+            "workers.relay_fifo",
+            "1 to 99 is allowed",
+        ),
+        (
+            "[tls]\ntls13 = \"yes\"",
+            2,
+            9,
+            "tls.tls13",
+            "\"yes\" is not true or false",
+        ),
+        (
+            "[log]\nformat = \"jason\"",
+            2,
+            10,
+            "log.format",
+            "did you mean \"json\"?",
+        ),
+        (
+            "[log]\nlevel = \"loud\"",
+            2,
+            9,
+            "log.level",
+            "allowed: \"error\", \"warn\"",
+        ),
+        (
+            "[tunnel]\nframes = \"lax\"",
+            2,
+            10,
+            "tunnel.frames",
+            "allowed: \"strict\", \"observe\", \"opaque\"",
+        ),
+        (
+            "[routing]\ninbound_addresses = [\"host\"]",
+            2,
+            22,
+            "routing.inbound_addresses[0]",
+            "an IP address",
+        ),
+        (
+            "[[domains]]\nname = \"a..b\"\ngroup = \"DEFAULT\"",
+            2,
+            8,
+            "domains[0].name",
+            "is not a domain name",
+        ),
+        (
+            "[[domains]]\nname = \"127.0.0.1\"\ngroup = \"DEFAULT\"",
+            2,
+            8,
+            "domains[0].name",
+            "is not a domain name",
+        ),
+        (
+            "[[domains]]\nname = \"a.b\"",
+            1,
+            1,
+            "domains[0]",
+            "`group` is missing",
+        ),
         (
             "[[domains]]\nname = \"a.b\"\ngroup = \"DEFAULT\"\n[[domains]]\nname = \"A.b\"\ngroup = \"x\"",
             5,
@@ -185,9 +386,27 @@ fn every_mistake_has_its_place_key_and_remedy() {
             "domains[1].name",
             "a domain belongs to one group; remove one of them (APIG.3305)",
         ),
-        ("[[certificates]]\ncertificate = \"a\"", 1, 1, "certificates[0]", "`key` is missing"),
-        ("[[environments]]\nname = \"1\"", 2, 8, "environments[0].name", "is not an environment name"),
-        ("[[environments]]\nname = \"A\"\n[[environments]]\nname = \"A\"", 4, 8, "environments[1].name", "(APIG.3205)"),
+        (
+            "[[certificates]]\ncertificate = \"a\"",
+            1,
+            1,
+            "certificates[0]",
+            "`key` is missing",
+        ),
+        (
+            "[[environments]]\nname = \"1\"",
+            2,
+            8,
+            "environments[0].name",
+            "is not an environment name",
+        ),
+        (
+            "[[environments]]\nname = \"A\"\n[[environments]]\nname = \"A\"",
+            4,
+            8,
+            "environments[1].name",
+            "(APIG.3205)",
+        ),
         (
             "[[environments]]\nname = \"A\"\nvariables = { G = { ab = \"x\" } }",
             3,
@@ -202,8 +421,20 @@ fn every_mistake_has_its_place_key_and_remedy() {
             "environments[0].variables.G.abc",
             "is not a value of 1 to 255",
         ),
-        ("[[apis]]\nname = \"A\"\ninsecure_ignore = [\"alc\"]", 3, 20, "apis[0].insecure_ignore[0]", "did you mean \"acl\"?"),
-        ("[[apis]]\nname = \"A\"\n[[apis]]\nname = \"A\"", 3, 1, "apis[1]", "already"),
+        (
+            "[[apis]]\nname = \"A\"\ninsecure_ignore = [\"alc\"]",
+            3,
+            20,
+            "apis[0].insecure_ignore[0]",
+            "did you mean \"acl\"?",
+        ),
+        (
+            "[[apis]]\nname = \"A\"\n[[apis]]\nname = \"A\"",
+            3,
+            1,
+            "apis[1]",
+            "already",
+        ),
     ] {
         check(text, line, column, key, said);
     }
@@ -213,8 +444,14 @@ fn every_mistake_has_its_place_key_and_remedy() {
 fn what_the_whole_lacks_is_said() {
     for (text, said) in [
         ("", "there is no listener"),
-        ("definitions = [{ files = [\"a\"] }]", "there is no listener"),
-        ("listeners = [{ address = \"0.0.0.0:80\", protocol = \"http\" }]", "there is no definition"),
+        (
+            "definitions = [{ files = [\"a\"] }]",
+            "there is no listener",
+        ),
+        (
+            "listeners = [{ address = \"0.0.0.0:80\", protocol = \"http\" }]",
+            "there is no definition",
+        ),
         (
             "definitions = [{ files = [\"a\"] }]\nlisteners = [{ address = \"0.0.0.0:80\", protocol = \"https\" }]",
             "an https listener has no certificate",
@@ -227,28 +464,57 @@ fn what_the_whole_lacks_is_said() {
             "listeners = [{ address = \"0.0.0.0:80\", protocol = \"http\" }, { address = \"0.0.0.0:80\", protocol = \"http\" }]",
             "0.0.0.0:80 is listed twice",
         ),
-        ("listeners = [{ address = \"0.0.0.0\", protocol = \"http\" }]", "an address with port"),
+        (
+            "listeners = [{ address = \"0.0.0.0\", protocol = \"http\" }]",
+            "an address with port",
+        ),
     ] {
         let found = Config::from_text("ringgate.toml", text).unwrap_err();
-        assert!(found.iter().any(|c| c.to_string().contains(said)), "{text}: {found:?}");
+        assert!(
+            found.iter().any(|c| c.to_string().contains(said)),
+            "{text}: {found:?}"
+        );
     }
 }
 
 #[test]
 fn all_mistakes_are_reported_at_once() {
     let text = "[limits]\nhalf_bytes_max = 1\nnone = 2\n[log]\nlevel = 5\nformat = \"xml\"\n[timeouts]\npermit = \"x\"";
-    let keys: Vec<String> = complaints(text).into_iter().map(|complaint| complaint.key).collect();
+    let keys: Vec<String> = complaints(text)
+        .into_iter()
+        .map(|complaint| complaint.key)
+        .collect();
     assert_eq!(keys.len(), 5);
-    for key in ["limits.half_bytes_max", "limits.none", "log.level", "log.format", "timeouts.permit"] {
+    for key in [
+        "limits.half_bytes_max",
+        "limits.none",
+        "log.level",
+        "log.format",
+        "timeouts.permit",
+    ] {
         assert!(keys.iter().any(|found| found == key), "{key}: {keys:?}");
     }
 }
 
 #[test]
 fn several_syntax_errors_are_reported_with_their_lines() {
-    let found = complaints("[limits]\nhalf_bytes_max = = 1\n[log]\nlevel = \n[admin]\nsocket = \"x\nlast = 1\n");
+    let found = complaints(
+        "[limits]\nhalf_bytes_max = = 1\n[log]\nlevel = \n[admin]\nsocket = \"x\nlast = 1\n",
+    );
     let lines: Vec<u32> = found.iter().map(|complaint| complaint.line - 3).collect();
-    assert!(lines.contains(&2) && lines.contains(&4) && lines.contains(&6), "{found:?}");
+    assert!(
+        lines.contains(&2) && lines.contains(&4) && lines.contains(&6),
+        "{found:?}"
+    );
+    // What stands where a value was broken is not judged, and other mistakes still are.
+    assert_eq!(
+        found
+            .iter()
+            .filter(|c| !c.key.is_empty())
+            .map(|c| c.key.as_str())
+            .collect::<Vec<_>>(),
+        ["admin.last"]
+    );
     let twice = complaints("[log]\nlevel = \"info\"\nlevel = \"warn\"");
     assert!(twice.iter().any(|c| c.line == 6), "{twice:?}");
 }

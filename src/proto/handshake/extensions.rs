@@ -5,14 +5,14 @@ use crate::proto::head::{is_tchar, trim};
 
 /// The list breaks the grammar; nothing after that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct BadList;
+pub(super) struct BadExtensions;
 
 /// The names of the extensions in `value`, in order, parameters checked and left out.
 ///
 /// ```text
 ///   extension-list = 1#extension        extension = token *( ";" token [ "=" ( token | quoted-string ) ] )
 /// ```
-pub(super) fn extension_names(value: &[u8]) -> impl Iterator<Item = Result<&[u8], BadList>> {
+pub(super) fn extension_names(value: &[u8]) -> impl Iterator<Item = Result<&[u8], BadExtensions>> {
     let mut rest = Ok(value);
     std::iter::from_fn(move || {
         let list = skip_empty(rest.ok()?);
@@ -21,7 +21,7 @@ pub(super) fn extension_names(value: &[u8]) -> impl Iterator<Item = Result<&[u8]
         }
         let (name, after) = match extension(list) {
             Some((name, after)) => (Ok(name), Ok(after)),
-            None => (Err(BadList), Err(BadList)),
+            None => (Err(BadExtensions), Err(BadExtensions)),
         };
         rest = after;
         Some(name)

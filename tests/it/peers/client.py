@@ -55,14 +55,14 @@ def ping():
 
 
 def close():
-    socket = open_socket()
-    socket.send("close me")
-    return {"received": close_seen(socket)}
+    with open_socket() as socket:
+        socket.send("close me")
+        return {"received": close_seen(socket)}
 
 
 def leave():
-    socket = open_socket()
-    socket.close(4321, "enough")
+    with open_socket() as socket:
+        socket.close(4321, "enough")
     return {"code": socket.close_code, "reason": socket.close_reason}
 
 

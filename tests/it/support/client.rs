@@ -284,6 +284,8 @@ fn read_chunks(stream: &mut impl Read) -> io::Result<Vec<u8>> {
             line.extend(byte);
         }
         let size = String::from_utf8(line).unwrap();
+        // RFC 9112 §7.1.1: extensions may follow the size.
+        let size = size.split(';').next().unwrap();
         let size = usize::from_str_radix(size.trim(), 16).unwrap();
         let mut chunk = vec![0; size + 2];
         stream.read_exact(&mut chunk)?;

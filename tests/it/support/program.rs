@@ -238,14 +238,8 @@ impl Ringgate {
         });
     }
 
-    /// Sends a signal by name, such as `TERM`.
     pub(crate) fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
-        let sent = Command::new("sh")
-            .args(["-c", "kill -s \"$0\" \"$1\"", name, &id])
-            .status()
-            .unwrap();
-        assert!(sent.success(), "kill -s {name}");
+        send_signal(self.child.id(), name);
     }
 
     pub(crate) fn wait(&mut self) -> ExitStatus {
@@ -317,42 +311,48 @@ pub(crate) struct Output {
     pub(crate) stderr: String,
 }
 
+/// Runs the program to its end in `dir`.
 pub(crate) fn command(arguments: &[&str], dir: &Path) -> Output {
-    let mut child = Command::new(BINARY)
-        .args(arguments)
-        .current_dir(dir)
-        .env("NO_COLOR", "1")
+    let mut command = Command::new(BINARY);
+    command.args(arguments).current_dir(dir);
+    command.env("NO_COLOR", "1");
+    output_of(&mut command)
+}
+
+/// Runs any command to its end.
+pub(crate) fn output_of(command: &mut Command) -> Output {
+    let child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let stdout = collect(child.stdout.take().unwrap());
-    let stderr = collect(child.stderr.take().unwrap());
-    let mut status = None;
-    let deadline = Instant::now() + DEADLINE;
-    while status.is_none() && Instant::now() < deadline {
-        status = child.try_wait().unwrap();
-        thread::yield_now();
-    }
-    if status.is_none() {
-        child.kill().unwrap();
-        child.wait().unwrap();
-        panic!("`ringgate {}` did not end", arguments.join(" "));
-    }
-    // The pipes are read to their end.
-    eventually("output read", || {
-        Arc::strong_count(&stdout) == 1 && Arc::strong_count(&stderr) == 1
-    });
-    let text = |shared: Arc<Mutex<String>>| shared.lock().unwrap().clone();
+    let id = child.id();
+    let (sender, ended) = channel();
+    thread::spawn(move || sender.send(child.wait_with_output()));
+    let Ok(output) = ended.recv_timeout(2 * DEADLINE) else {
+        send_signal(id, "KILL");
+        panic!("{command:?} did not end");
+    };
+    let output = output.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
     Output {
-        code: status.unwrap().code(),
-        stdout: text(stdout),
-        stderr: text(stderr),
+        code: output.status.code(),
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
     }
 }
 
-fn read_lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
+/// Sends a signal by name, such as `TERM`.
+fn send_signal(id: u32, name: &str) {
+    let sent = Command::new("sh")
+        .args(["-c", "kill -s \"$0\" \"$1\"", name, &id.to_string()])
+        .status()
+        .unwrap();
+    assert!(sent.success(), "kill -s {name}");
+}
+
+pub(crate) fn read_lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, lines) = channel();
     thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {

@@ -1,11 +1,14 @@
 //! Python's `websockets` as client and server.
 
-use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::Receiver;
 
 use serde_json::Value;
+
+use super::DEADLINE;
+use super::program::{output_of, read_lines};
 
 /// Whether the package is there. Where `RINGGATE_REQUIRE_PEERS` is 1, as in CI, its absence is a failure.
 pub(crate) fn available() -> bool {
@@ -32,7 +35,7 @@ fn script(name: &str) -> PathBuf {
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
-    lines: BufReader<ChildStdout>,
+    lines: Receiver<String>,
     pub(crate) address: SocketAddr,
 }
 
@@ -44,10 +47,8 @@ impl Server {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        lines.read_line(&mut line).unwrap();
-        let port = line.trim().parse().unwrap();
+        let lines = read_lines(child.stdout.take().unwrap());
+        let port = lines.recv_timeout(DEADLINE).unwrap().parse().unwrap();
         Self {
             child,
             lines,
@@ -56,9 +57,8 @@ impl Server {
     }
 
     /// What the server says of its next conversation to end.
-    pub(crate) fn conversation(&mut self) -> Value {
-        let mut line = String::new();
-        self.lines.read_line(&mut line).unwrap();
+    pub(crate) fn conversation(&self) -> Value {
+        let line = self.lines.recv_timeout(DEADLINE).unwrap();
         serde_json::from_str(&line).unwrap()
     }
 
@@ -84,19 +84,7 @@ pub(crate) fn client(mode: &str, url: &str, authority: Option<&PathBuf>) -> Valu
     if let Some(authority) = authority {
         command.arg(authority);
     }
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut text = String::new();
-    child
-        .stdout
-        .take()
-        .unwrap()
-        .read_to_string(&mut text)
-        .unwrap();
-    let status = child.wait().unwrap();
-    assert!(status.success(), "client.py {mode}: {text}");
-    serde_json::from_str(&text).unwrap()
+    let output = output_of(&mut command);
+    assert_eq!(output.code, Some(0), "client.py {mode}: {output:?}");
+    serde_json::from_str(&output.stdout).unwrap()
 }

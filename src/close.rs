@@ -141,6 +141,8 @@ pub enum CloseReason {
     ConnectionLimit,
     /// The relay had no room within the time allowed.
     NoPermit,
+    /// The buffers for heads of this core have reached their bound.
+    NoHeadRoom,
     NameNotResolved,
     ConnectFailed(Errno),
     /// No local port was left towards the backend.
@@ -229,7 +231,9 @@ impl CloseReason {
                 "APIG.0607",
                 "The following protocol is supported: HTTP",
             )),
-            Self::ConnectionLimit | Self::NoPermit => Some(SERVICE_UNAVAILABLE),
+            Self::ConnectionLimit | Self::NoPermit | Self::NoHeadRoom => {
+                Some(SERVICE_UNAVAILABLE)
+            },
             Self::NameNotResolved => Some(error(500, "APIG.0605", "Domain name resolution failed")),
             Self::ConnectFailed(_)
             | Self::PortsExhausted
@@ -263,6 +267,7 @@ impl CloseReason {
             | Self::NotAnUpgrade
             | Self::ConnectionLimit
             | Self::NoPermit
+            | Self::NoHeadRoom
             | Self::NameNotResolved
             | Self::ConnectFailed(_)
             | Self::PortsExhausted
@@ -294,6 +299,7 @@ impl CloseReason {
             Self::Drained
             | Self::ConnectionLimit
             | Self::NoPermit
+            | Self::NoHeadRoom
             | Self::PortsExhausted
             | Self::NotAnUpgrade
             | Self::TlsKeysUsedUp(_) => Blame::Proxy,
@@ -368,12 +374,13 @@ impl CloseReason {
             Self::BackendGone => 31,
             Self::BadAnswer(_) => 32,
             Self::UpgradeRefused(_) => 33,
+            Self::NoHeadRoom => 34,
         }
     }
 }
 
 /// Every value of the `reason` label, in the order of `CloseReason::index`.
-pub const LABELS: [&str; 34] = [
+pub const LABELS: [&str; 35] = [
     "finished",
     "idle",
     "drained",
@@ -408,4 +415,5 @@ pub const LABELS: [&str; 34] = [
     "backend_gone",
     "bad_answer",
     "upgrade_refused",
+    "no_head_room",
 ];

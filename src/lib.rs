@@ -18,6 +18,7 @@ pub mod close;
 pub mod proto;
 pub mod tls;
 
+pub mod connections;
 pub mod edge;
 pub mod relay;
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::handover::Tunnel;
+use crate::connections::Place;
 
 /// What a relay is told.
 #[derive(Debug)]
@@ -33,11 +34,22 @@ struct Room(AtomicUsize);
 
 /// The right to one slot of the relay, and so to a place in its queue. It is given back when it is dropped.
 #[derive(Debug)]
-pub struct Permit(Arc<Room>);
+pub struct Permit {
+    room: Arc<Room>,
+    /// The client's place among the connections of the process, once there is a tunnel to keep it.
+    place: Option<Place>,
+}
+
+impl Permit {
+    /// Keeps the client's `place` for as long as its tunnel has the slot.
+    pub fn keep(&mut self, place: Place) {
+        self.place = Some(place);
+    }
+}
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.0.fetch_add(1, Ordering::Release);
+        self.room.0.fetch_add(1, Ordering::Release);
     }
 }
 
@@ -49,7 +61,10 @@ impl RelayHandle {
             .0
             .fetch_update(Ordering::Acquire, Ordering::Relaxed, take)
             .ok()?;
-        Some(Permit(Arc::clone(&self.room)))
+        Some(Permit {
+            room: Arc::clone(&self.room),
+            place: None,
+        })
     }
 
     /// Hands a tunnel over.

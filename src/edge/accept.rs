@@ -1,0 +1,251 @@
+//! Accepting: whoever waits is let in, told that there is no room, or left waiting while no descriptor is left.
+#![forbid(unsafe_code)]
+#![warn(clippy::indexing_slicing, clippy::expect_used)]
+
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_channel::oneshot;
+use monoio::net::TcpListener;
+use monoio::time::sleep;
+use rustls::ServerConfig;
+use socket2::Socket;
+
+use super::connection::{self, Client};
+use super::listen::Listener;
+use super::race::{First, race};
+use super::refuse::{Last, write_error};
+use super::stream::Stream;
+use super::{Began, Edge, Peer, wall_clock};
+use crate::close::CloseReason;
+use crate::config::Scheme;
+use crate::connections::Place;
+use crate::sys::{self, Accepted};
+
+/// Connections taken in one go; then the others of this core get their turn.
+const BATCH: usize = 32;
+
+/// How long accepting pauses for want of descriptors: doubled while it lasts.
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+const PAUSE_MAX: Duration = Duration::from_millis(100);
+
+/// What a listening socket means for those who come by it.
+#[derive(Debug)]
+pub(super) struct Door {
+    address: SocketAddr,
+    /// Present on a TLS listener.
+    pub(super) tls: Option<Arc<ServerConfig>>,
+}
+
+impl Door {
+    pub(super) fn new(listener: &Listener, tls: &Arc<ServerConfig>) -> Self {
+        Self {
+            address: listener.address(),
+            tls: (listener.scheme() == Scheme::Https).then(|| Arc::clone(tls)),
+        }
+    }
+
+    fn scheme(&self) -> Scheme {
+        if self.tls.is_some() {
+            Scheme::Https
+        } else {
+            Scheme::Http
+        }
+    }
+
+    /// The address that a client came to: asking the kernel is needed only where the listener takes several.
+    fn inbound(&self, socket: &Socket) -> SocketAddr {
+        if !self.address.ip().is_unspecified() {
+            return self.address;
+        }
+        let own = socket.local_addr().ok().and_then(|own| own.as_socket());
+        own.unwrap_or(self.address)
+    }
+}
+
+/// The listening socket on this thread's runtime, which says when somebody is waiting.
+pub(super) fn listener(socket: Socket) -> io::Result<(TcpListener, Socket)> {
+    let watched = socket.try_clone()?;
+    Ok((TcpListener::from_std(watched.into())?, socket))
+}
+
+/// Lets clients in until the other end of `stopped` is dropped. Who has been waiting by then is still let in.
+pub(super) async fn accept(
+    edge: Rc<Edge>,
+    (listener, socket): (TcpListener, Socket),
+    door: Door,
+    mut stopped: oneshot::Receiver<()>,
+) {
+    let mut accepting = Accepting {
+        edge,
+        socket,
+        door: Rc::new(door),
+        reserve: Reserve::new(),
+        pause: PAUSE_MIN,
+    };
+    loop {
+        // Never an accept in the ring: one that is cancelled can leave its descriptor open.
+        match race(&mut stopped, listener.readable(false)).await {
+            First::Work(_) => break,
+            First::Other(Ok(())) => accepting.take_waiting().await,
+            First::Other(Err(error)) => {
+                tracing::warn!(%error, "a listener can't be watched");
+                sleep(PAUSE_MAX).await;
+            }
+        }
+    }
+    while let Batch::Full = accepting.take_batch() {}
+}
+
+/// How taking a batch ended.
+enum Batch {
+    /// Nobody waits any more.
+    Emptied,
+    /// There may be more.
+    Full,
+    Exhausted,
+}
+
+struct Accepting {
+    edge: Rc<Edge>,
+    socket: Socket,
+    door: Rc<Door>,
+    reserve: Reserve,
+    pause: Duration,
+}
+
+impl Accepting {
+    async fn take_waiting(&mut self) {
+        match self.take_batch() {
+            Batch::Emptied | Batch::Full => self.pause = PAUSE_MIN,
+            Batch::Exhausted => {
+                sleep(self.pause).await;
+                self.pause = (self.pause * 2).min(PAUSE_MAX);
+            }
+        }
+    }
+
+    fn take_batch(&mut self) -> Batch {
+        for _ in 0..BATCH {
+            match sys::accept(self.socket.as_fd()) {
+                Accepted::Connection(socket, client) => self.let_in(socket, client),
+                Accepted::Nobody => return Batch::Emptied,
+                Accepted::Lost(error) => tracing::debug!(%error, "a client left before its accept"),
+                Accepted::Exhausted(error) => {
+                    self.handle_exhaustion(&error);
+                    return Batch::Exhausted;
+                }
+                Accepted::Failed(error) => {
+                    tracing::error!(%error, address = %self.door.address, "a listener fails");
+                    return Batch::Exhausted;
+                }
+            }
+        }
+        Batch::Full
+    }
+
+    fn let_in(&self, socket: Socket, client: SocketAddr) {
+        let edge = &self.edge;
+        edge.metrics.accepted.add(1);
+        let peer = Peer {
+            client,
+            inbound: self.door.inbound(&socket),
+            scheme: self.door.scheme(),
+        };
+        let Some(place) = edge.connections.enter() else {
+            return self.turn_away(socket, peer, CloseReason::ConnectionLimit);
+        };
+        match self.begin(socket, peer, place) {
+            Ok(client) => {
+                monoio::spawn(connection::serve(
+                    Rc::clone(edge),
+                    client,
+                    Rc::clone(&self.door),
+                ));
+            }
+            Err(error) => tracing::warn!(%error, "a connection can't be served"),
+        }
+    }
+
+    fn begin(&self, socket: Socket, peer: Peer, place: Place) -> io::Result<Client> {
+        Ok(Client {
+            stream: Stream::new(socket)?,
+            peer,
+            place,
+        })
+    }
+
+    /// Says that there is no room, as far as that takes no waiting. On a TLS listener an answer would cost a handshake.
+    fn turn_away(&self, socket: Socket, peer: Peer, reason: CloseReason) {
+        let began = Began::now(&self.edge);
+        let mut status = None;
+        if peer.scheme == Scheme::Http
+            && let Some(error) = reason.answer()
+        {
+            let mut answer = Vec::new();
+            write_error(&mut answer, &error, began.id, Last::with_body(wall_clock()));
+            match Stream::new(socket) {
+                Ok(mut stream) => {
+                    stream.write_at_once(&answer);
+                    if let Err(error) = stream.shut_down() {
+                        tracing::trace!(%error, "a client left before it was turned away");
+                    }
+                    status = Some(error.status);
+                }
+                Err(error) => tracing::trace!(%error, "a client can't be turned away politely"),
+            }
+        }
+        self.edge.refused(began.refusal(peer, reason, status));
+    }
+
+    /// Uses the reserve to tell one of those who wait, so that nobody hangs for as long as it lasts.
+    fn handle_exhaustion(&mut self, error: &io::Error) {
+        self.edge.metrics.accept_pauses.add(1);
+        tracing::warn!(%error, "accepting pauses");
+        if !self.reserve.give_up() {
+            return;
+        }
+        if let Accepted::Connection(socket, client) = sys::accept(self.socket.as_fd()) {
+            self.edge.metrics.accepted.add(1);
+            let peer = Peer {
+                client,
+                inbound: self.door.inbound(&socket),
+                scheme: self.door.scheme(),
+            };
+            self.turn_away(socket, peer, CloseReason::ConnectionLimit);
+        }
+        self.reserve.take();
+    }
+}
+
+/// A descriptor that is held for the moment when there is no other.
+struct Reserve(Option<File>);
+
+impl Reserve {
+    fn new() -> Self {
+        let mut reserve = Self(None);
+        reserve.take();
+        reserve
+    }
+
+    fn take(&mut self) {
+        match File::open("/dev/null") {
+            Ok(file) => self.0 = Some(file),
+            Err(error) => tracing::debug!(%error, "no descriptor can be held in reserve"),
+        }
+    }
+
+    /// Frees the descriptor, if there is one; else tries to have one for the next time.
+    fn give_up(&mut self) -> bool {
+        let had = self.0.take().is_some();
+        if !had {
+            self.take();
+        }
+        had
+    }
+}

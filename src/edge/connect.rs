@@ -1,0 +1,161 @@
+//! Connecting to a backend: name, address, source address, TCP, TLS, all within one deadline.
+#![forbid(unsafe_code)]
+#![warn(clippy::indexing_slicing, clippy::expect_used)]
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
+
+use rustls::pki_types::ServerName;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::Edge;
+use super::stream::{Stream, StreamError};
+use crate::catalog::Member;
+use crate::close::{CloseReason, Errno};
+use crate::config::Scheme;
+use crate::sys;
+use crate::tls::TlsSession;
+
+/// A backend that has accepted us.
+pub(super) struct Connected {
+    pub(super) stream: Stream,
+    pub(super) address: SocketAddr,
+}
+
+/// Connects to `member`. `turn` decides where several addresses, ours or its, are used in turn. The caller sets the
+/// deadline; what is given up closes its socket.
+pub(super) async fn connect(
+    edge: &Edge,
+    member: &Member,
+    turn: usize,
+) -> Result<Connected, CloseReason> {
+    edge.metrics.connects.add(1);
+    let outcome = try_connect(edge, member, turn).await;
+    if let Err(reason) = outcome {
+        edge.metrics.connects_failed.add(1);
+        if reason == CloseReason::PortsExhausted {
+            edge.metrics.ports_exhausted.add(1);
+        }
+        tracing::debug!(
+            ?reason,
+            host = member.host,
+            port = member.port,
+            "no connection to a backend"
+        );
+    }
+    outcome
+}
+
+async fn try_connect(edge: &Edge, member: &Member, turn: usize) -> Result<Connected, CloseReason> {
+    let resolved = edge.resolver.resolve(&member.host, member.port).await;
+    let addresses = resolved.map_err(|_| CloseReason::NameNotResolved)?;
+    let mut last = CloseReason::NameNotResolved;
+    for &address in in_turn(&addresses, turn) {
+        match connect_to(edge, address, turn).await {
+            Ok(stream) => {
+                let stream = secure(edge, stream, member).await?;
+                return Ok(Connected { stream, address });
+            }
+            Err(reason) => last = reason,
+        }
+    }
+    Err(last)
+}
+
+/// All of `items`, beginning with another one at each turn.
+fn in_turn<T>(items: &[T], turn: usize) -> impl Iterator<Item = &T> {
+    let start = turn.checked_rem(items.len()).unwrap_or(0);
+    let (before, from) = items.split_at_checked(start).unwrap_or((items, &[]));
+    from.iter().chain(before)
+}
+
+/// Connects from each source address in turn until one has a port left.
+async fn connect_to(edge: &Edge, address: SocketAddr, turn: usize) -> Result<Stream, CloseReason> {
+    let configured = &edge.config.backends.source_addresses;
+    let fitting = |source: &&IpAddr| source.is_ipv4() == address.is_ipv4();
+    let mut exhausted = false;
+    for source in in_turn(configured, turn).filter(fitting) {
+        match connect_from(Some(*source), address).await {
+            Err(CloseReason::PortsExhausted) => exhausted = true,
+            outcome => return outcome,
+        }
+    }
+    if exhausted {
+        return Err(CloseReason::PortsExhausted);
+    }
+    connect_from(None, address).await
+}
+
+async fn connect_from(source: Option<IpAddr>, address: SocketAddr) -> Result<Stream, CloseReason> {
+    let stream = begin(source, address).map_err(|error| failure(&error))?;
+    stream.connected().await.map_err(|error| failure(&error))?;
+    Ok(stream)
+}
+
+/// Sends the SYN. A connect of monoio's own can't be given up without leaking its descriptor; this can.
+fn begin(source: Option<IpAddr>, address: SocketAddr) -> io::Result<Stream> {
+    let domain = Domain::for_address(address);
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    if let Some(source) = source {
+        sys::set_bind_address_no_port(socket.as_fd())?;
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+    }
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        Ok(()) | Err(_) => Stream::new(socket),
+    }
+}
+
+fn failure(error: &io::Error) -> CloseReason {
+    match error.raw_os_error() {
+        // connect(2): no local port is left for this destination. EADDRINUSE comes where the port was chosen by bind.
+        Some(libc::EADDRNOTAVAIL | libc::EADDRINUSE | libc::EAGAIN) => CloseReason::PortsExhausted,
+        _ => CloseReason::ConnectFailed(Errno::of(error)),
+    }
+}
+
+/// TLS towards a member that wants it, with its host as SNI (spec U62).
+async fn secure(edge: &Edge, mut stream: Stream, member: &Member) -> Result<Stream, CloseReason> {
+    if member.scheme == Scheme::Http {
+        return Ok(stream);
+    }
+    let name = ServerName::try_from(member.host.clone());
+    let name = name.map_err(|_| CloseReason::BackendTlsFailed)?;
+    let session = TlsSession::client(edge.client.clone(), name);
+    let session = session.map_err(|_| CloseReason::BackendTlsFailed)?;
+    stream.start_tls(Box::new(session));
+    // A backend says nothing before it was asked.
+    let mut unasked = edge.pool.buffer();
+    match stream.handshake(&edge.scratch, &mut unasked).await {
+        Ok(()) if unasked.is_empty() => Ok(stream),
+        Err(StreamError::Full(_)) => Err(CloseReason::NoHeadRoom),
+        Ok(()) | Err(StreamError::Io(_) | StreamError::Tls) => Err(CloseReason::BackendTlsFailed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_are_used_in_turn_and_each_once() {
+        let order = |turn| in_turn(&[1, 2, 3], turn).copied().collect::<Vec<_>>();
+        assert_eq!(order(0), [1, 2, 3]);
+        assert_eq!(order(1), [2, 3, 1]);
+        assert_eq!(order(5), [3, 1, 2]);
+        assert_eq!(in_turn::<u8>(&[], 7).count(), 0);
+    }
+
+    #[test]
+    fn a_lack_of_ports_is_told_from_a_refusal() {
+        let reason = |errno| failure(&io::Error::from_raw_os_error(errno));
+        assert_eq!(reason(libc::EADDRNOTAVAIL), CloseReason::PortsExhausted);
+        assert_eq!(
+            reason(libc::ECONNREFUSED),
+            CloseReason::ConnectFailed(Errno(libc::ECONNREFUSED))
+        );
+    }
+}

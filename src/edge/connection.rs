@@ -1,0 +1,120 @@
+//! A client's connection: the TLS handshake, then request after request until one becomes a tunnel or ends it.
+#![forbid(unsafe_code)]
+#![warn(clippy::indexing_slicing, clippy::expect_used)]
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use monoio::time::{Instant, timeout_at};
+
+use super::accept::Door;
+use super::pool::Buffer;
+use super::request::{self, Heard, Request};
+use super::stream::Stream;
+use super::{Began, Edge, Peer, refuse, route, upgrade};
+use crate::close::{CloseReason, Deadline};
+use crate::connections::Place;
+use crate::observe::metrics::EdgeMetrics;
+use crate::proto::handshake::{Intent, intent};
+use crate::tls::TlsSession;
+
+/// A client that has been let in.
+pub(super) struct Client {
+    pub(super) stream: Stream,
+    pub(super) peer: Peer,
+    pub(super) place: Place,
+}
+
+/// Counts a connection of the edge for as long as it is one.
+struct Open(Arc<EdgeMetrics>);
+
+impl Open {
+    fn new(metrics: &Arc<EdgeMetrics>) -> Self {
+        metrics.connections.add(1);
+        Self(Arc::clone(metrics))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.connections.sub(1);
+    }
+}
+
+/// What becomes of a connection after an answer.
+pub(super) enum After {
+    /// The next request may come.
+    NextRequest(Client),
+    /// It went to the relay, or was closed.
+    Done,
+}
+
+/// Serves a client to the end of its life on the edge.
+pub(super) async fn serve(edge: Rc<Edge>, mut client: Client, door: Rc<Door>) {
+    let _open = Open::new(&edge.metrics);
+    let deadline = Instant::now() + edge.config.timeouts.handshake;
+    let mut buf = edge.pool.buffer();
+    if let Some(config) = &door.tls {
+        let outcome = shake_hands(&edge, &mut client, config, &mut buf, deadline).await;
+        if let Err(reason) = outcome {
+            let refusal = Began::now(&edge).refusal(client.peer, reason, None);
+            return edge.refused(refusal);
+        }
+    }
+    let mut first = Some(deadline);
+    loop {
+        match request::hear(&edge, &mut client, &mut buf, first.take()).await {
+            Heard::Nothing => return client.stream.close(&edge.scratch).await,
+            Heard::Wrong(began, reason) => return refuse::last(&edge, client, began, reason).await,
+            Heard::Request(request) => match answer(&edge, client, buf, request).await {
+                (After::NextRequest(next), rest) => (client, buf) = (next, rest),
+                (After::Done, _) => return,
+            },
+        }
+    }
+}
+
+async fn shake_hands(
+    edge: &Edge,
+    client: &mut Client,
+    config: &Arc<rustls::ServerConfig>,
+    buf: &mut Buffer,
+    deadline: Instant,
+) -> Result<(), CloseReason> {
+    let session =
+        TlsSession::server(Arc::clone(config)).map_err(|_| CloseReason::ClientTlsFailed)?;
+    client.stream.start_tls(Box::new(session));
+    match timeout_at(deadline, client.stream.handshake(&edge.scratch, buf)).await {
+        Err(_) => Err(CloseReason::TimedOut(Deadline::TlsHandshake)),
+        Ok(Err(error)) => Err(request::broken(error)),
+        Ok(Ok(())) => {
+            edge.metrics.tls_handshakes.add(1);
+            if client.stream.tls().is_some_and(TlsSession::is_resumed) {
+                edge.metrics.tls_resumptions.add(1);
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Answers one request. `buf` begins with its head, and comes back without it.
+async fn answer(
+    edge: &Rc<Edge>,
+    client: Client,
+    mut buf: Buffer,
+    request: Request,
+) -> (After, Buffer) {
+    match intent(&request.head, &buf) {
+        Intent::Upgrade => {
+            let rest = edge.pool.buffer();
+            upgrade::serve(edge, client, buf, request).await;
+            (After::Done, rest)
+        }
+        Intent::Call => {
+            let reason = route::refuse_call(edge, &client.peer, &request, &buf);
+            let after = refuse::call(edge, client, &request, &buf, reason).await;
+            buf.consume(request.head.len);
+            (after, buf)
+        }
+    }
+}

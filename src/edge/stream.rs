@@ -1,0 +1,371 @@
+//! A connection of either side, plain or TLS: reading, writing, and the ways to end it.
+//!
+//! Sockets are non-blocking and tried first; the ring is asked only to say when to try again. So no operation ever owns a
+//! buffer: a read that is given up loses nothing, and a connection that waits holds no memory for what may come.
+#![forbid(unsafe_code)]
+#![warn(clippy::indexing_slicing, clippy::expect_used)]
+
+use std::cell::RefCell;
+use std::io::{self, Read};
+use std::net::Shutdown;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
+
+use monoio::net::TcpStream;
+use monoio::time::timeout;
+use socket2::{SockRef, Socket};
+
+use super::pool::{Buffer, Full};
+use crate::close::Errno;
+use crate::relay::Endpoint;
+use crate::sys;
+use crate::tls::TlsSession;
+
+/// RFC 9112 §9.6: how long, and for how many bytes, a connection is read on after our last word, so that the peer's
+/// kernel does not throw that word away.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES_MAX: usize = 64 << 10;
+
+/// One read takes at most this much: a large TLS record, and then some.
+const SCRATCH_BYTES: usize = 32 << 10;
+
+/// Where every read of a core lands before it is decrypted or kept. Nothing stays in it over an `await`.
+pub(super) struct Scratch(RefCell<Box<[u8]>>);
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self(RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()))
+    }
+}
+
+/// Why a connection is of no more use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StreamError {
+    Io(Errno),
+    Tls,
+    /// What arrived has no room.
+    Full(Full),
+}
+
+impl StreamError {
+    /// The peer left in the middle of something.
+    const GONE: Self = Self::Io(Errno(libc::ECONNRESET));
+}
+
+impl From<io::Error> for StreamError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(Errno::of(&error))
+    }
+}
+
+/// What a read brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Received {
+    Bytes,
+    /// EOF or close_notify: nothing will follow.
+    End,
+}
+
+/// What one attempt to read brought.
+enum Attempt {
+    Received(Received),
+    /// TLS was given something, which made no data yet.
+    Fed,
+    NothingThere,
+}
+
+/// A connection.
+pub(super) struct Stream {
+    socket: TcpStream,
+    tls: Option<Box<TlsSession>>,
+    /// Received and not yet decrypted: part of a record.
+    ciphertext: Vec<u8>,
+    /// Handshake flights, alerts and sealed data on their way out.
+    unsent: Vec<u8>,
+    eof: bool,
+    /// A poll was given up and may still be in the ring.
+    poll_left: bool,
+}
+
+impl Stream {
+    /// Takes a non-blocking socket over.
+    pub(super) fn new(socket: Socket) -> io::Result<Self> {
+        Ok(Self {
+            socket: TcpStream::from_std(socket.into())?,
+            tls: None,
+            ciphertext: Vec::new(),
+            unsent: Vec::new(),
+            eof: false,
+            poll_left: false,
+        })
+    }
+
+    /// Waits until a connect that has begun is through. Giving it up is harmless.
+    pub(super) async fn connected(&self) -> io::Result<()> {
+        self.socket.writable(false).await?;
+        // A refused connect makes a socket writable too.
+        let fd = sys::descriptor_of(&self.socket);
+        match SockRef::from(&fd).take_error()? {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// Puts TLS on a plain connection; `handshake` carries it through.
+    pub(super) fn start_tls(&mut self, session: Box<TlsSession>) {
+        self.tls = Some(session);
+    }
+
+    pub(super) fn tls(&self) -> Option<&TlsSession> {
+        self.tls.as_deref()
+    }
+
+    /// Carries the TLS handshake through. Data that the peer sent behind its last flight goes into `into`.
+    pub(super) async fn handshake(
+        &mut self,
+        scratch: &Scratch,
+        into: &mut Buffer,
+    ) -> Result<(), StreamError> {
+        self.feed(&mut [], into)?; // The first flight, if it is ours.
+        loop {
+            self.flush().await?;
+            if !self.tls.as_deref().is_some_and(TlsSession::is_handshaking) {
+                return Ok(());
+            }
+            match self.attempt(scratch, into)? {
+                Attempt::Received(Received::End) => return Err(StreamError::GONE),
+                Attempt::Received(Received::Bytes) | Attempt::Fed => {}
+                Attempt::NothingThere => self.readable().await?,
+            }
+        }
+    }
+
+    /// Waits until something has been appended to `into`, or the peer has said its last. Giving it up loses nothing.
+    pub(super) async fn read(
+        &mut self,
+        scratch: &Scratch,
+        into: &mut Buffer,
+    ) -> Result<Received, StreamError> {
+        loop {
+            match self.attempt(scratch, into)? {
+                Attempt::Received(received) => return Ok(received),
+                Attempt::Fed => self.flush().await?,
+                Attempt::NothingThere => self.readable().await?,
+            }
+        }
+    }
+
+    /// Waits until there is something to read. For loops without an end of their own, which would otherwise keep the
+    /// thread from its ring and timers as long as the peer is fast.
+    pub(super) async fn readable(&mut self) -> Result<(), StreamError> {
+        self.poll_left = true;
+        let result = self.socket.readable(false).await;
+        self.poll_left = false;
+        Ok(result?)
+    }
+
+    fn attempt(&mut self, scratch: &Scratch, into: &mut Buffer) -> Result<Attempt, StreamError> {
+        if self.eof {
+            return Ok(Attempt::Received(Received::End));
+        }
+        let mut scratch = scratch.0.borrow_mut();
+        let read = receive(&self.socket, &mut scratch)?;
+        let Some(len) = read else {
+            return Ok(Attempt::NothingThere);
+        };
+        let bytes = scratch.get_mut(..len).unwrap_or_default();
+        if bytes.is_empty() {
+            self.eof = true;
+            return Ok(Attempt::Received(Received::End));
+        }
+        if self.tls.is_some() {
+            return self.feed(bytes, into);
+        }
+        into.append(bytes).map_err(StreamError::Full)?;
+        Ok(Attempt::Received(Received::Bytes))
+    }
+
+    /// Gives received bytes to TLS. On an error the alert is sent if the socket takes it.
+    fn feed(&mut self, bytes: &mut [u8], into: &mut Buffer) -> Result<Attempt, StreamError> {
+        let Some(tls) = self.tls.as_deref_mut() else {
+            return Ok(Attempt::Fed);
+        };
+        let mut full = None;
+        let mut keep = |plaintext: &[u8]| full = full.or(into.append(plaintext).err());
+        let opened = if self.ciphertext.is_empty() {
+            // The common case: what came is whole records, and nothing has to be kept.
+            let opened = tls.open(bytes, &mut keep, &mut self.unsent);
+            if let Ok(opened) = &opened {
+                let rest = bytes.get(opened.consumed..).unwrap_or_default();
+                self.ciphertext.extend_from_slice(rest);
+            }
+            opened
+        } else {
+            self.ciphertext.extend_from_slice(bytes);
+            let opened = tls.open(&mut self.ciphertext, &mut keep, &mut self.unsent);
+            if let Ok(opened) = &opened {
+                self.ciphertext.drain(..opened.consumed);
+            }
+            opened
+        };
+        if self.ciphertext.is_empty() {
+            self.ciphertext = Vec::new();
+        }
+        if let Some(full) = full {
+            return Err(StreamError::Full(full));
+        }
+        let Ok(opened) = opened else {
+            self.send_last_word();
+            return Err(StreamError::Tls);
+        };
+        self.eof |= opened.peer_closed;
+        Ok(if opened.plaintext > 0 {
+            Attempt::Received(Received::Bytes)
+        } else if self.eof {
+            Attempt::Received(Received::End)
+        } else {
+            Attempt::Fed
+        })
+    }
+
+    /// Sends all of `bytes`.
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), StreamError> {
+        if let Some(tls) = self.tls.as_deref_mut() {
+            tls.seal(bytes, &mut self.unsent)
+                .map_err(|_| StreamError::Tls)?;
+            return self.flush().await;
+        }
+        send_all(&self.socket, bytes).await
+    }
+
+    /// Sends `bytes` as far as the socket takes them at once: for a last word to a client that is turned away.
+    pub(super) fn write_at_once(&mut self, bytes: &[u8]) {
+        if self.tls.is_none() {
+            self.unsent.extend_from_slice(bytes);
+            self.send_last_word();
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), StreamError> {
+        if !self.unsent.is_empty() {
+            send_all(&self.socket, &self.unsent).await?;
+            self.unsent = Vec::new();
+        }
+        Ok(())
+    }
+
+    fn send_last_word(&mut self) {
+        let unsent = std::mem::take(&mut self.unsent);
+        if let Err(error) = send(&self.socket, &unsent) {
+            tracing::trace!(%error, "a last word could not be sent");
+        }
+    }
+
+    /// Ends the connection so that our last word arrives: close_notify, FIN, and then what the peer still sends is read
+    /// and thrown away for a while.
+    pub(super) async fn close(mut self, scratch: &Scratch) {
+        if let Some(tls) = self.tls.as_deref_mut() {
+            tls.close_notify(&mut self.unsent);
+        }
+        let lingering = timeout(LINGER, async {
+            self.flush().await?;
+            self.shut_down()?;
+            self.discard(scratch).await
+        });
+        match lingering.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::trace!(?error, "a connection ended while it lingered"),
+            Err(_) => tracing::trace!("a connection lingered for its whole time"),
+        }
+    }
+
+    /// Ends the sending direction.
+    pub(super) fn shut_down(&self) -> io::Result<()> {
+        let fd = sys::descriptor_of(&self.socket);
+        SockRef::from(&fd).shutdown(Shutdown::Write)
+    }
+
+    async fn discard(&mut self, scratch: &Scratch) -> Result<(), StreamError> {
+        let mut discarded = 0;
+        while discarded < LINGER_BYTES_MAX {
+            let read = receive(&self.socket, &mut scratch.0.borrow_mut())?;
+            match read {
+                Some(0) => return Ok(()),
+                Some(len) => discarded += len,
+                None => self.readable().await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the connection so that the peer can't take it for complete: what is unsent is dropped, and RST follows.
+    pub(super) fn reset(self) {
+        sys::set_reset_on_close(self.socket.as_raw_fd());
+    }
+
+    /// Gives the connection up to the relay. Everything written has been sent by now; `plaintext` was read from it and
+    /// not used.
+    pub(super) fn into_endpoint(self, plaintext: Vec<u8>) -> io::Result<Endpoint> {
+        debug_assert!(self.unsent.is_empty());
+        let Self {
+            socket,
+            tls,
+            ciphertext,
+            eof,
+            poll_left,
+            ..
+        } = self;
+        Ok(Endpoint {
+            socket: take_descriptor(socket, poll_left)?,
+            tls,
+            plaintext,
+            ciphertext,
+            eof,
+        })
+    }
+}
+
+/// monoio gives a descriptor up only while nothing in the ring refers to it. Where a poll was given up, a duplicate goes
+/// on, and monoio closes the first one when the poll has gone.
+fn take_descriptor(socket: TcpStream, poll_left: bool) -> io::Result<OwnedFd> {
+    if poll_left {
+        sys::descriptor_of(&socket).try_clone_to_owned()
+    } else {
+        Ok(sys::into_descriptor(socket))
+    }
+}
+
+/// `None` if nothing is there.
+fn receive(socket: &TcpStream, into: &mut [u8]) -> Result<Option<usize>, StreamError> {
+    let fd = sys::descriptor_of(socket);
+    let socket = SockRef::from(&fd);
+    match (&*socket).read(into) {
+        Ok(len) => Ok(Some(len)),
+        Err(error) if is_for_later(&error) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn send(socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    let fd = sys::descriptor_of(socket);
+    SockRef::from(&fd).send_with_flags(bytes, libc::MSG_NOSIGNAL)
+}
+
+async fn send_all(socket: &TcpStream, bytes: &[u8]) -> Result<(), StreamError> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        match send(socket, rest) {
+            Ok(sent) => rest = rest.get(sent..).unwrap_or_default(),
+            Err(error) if is_for_later(&error) => socket.writable(false).await?,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+fn is_for_later(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
+}

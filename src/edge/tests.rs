@@ -1,0 +1,1 @@
+//! Pure parts over bytes, and whole connections over loopback.

@@ -5,7 +5,9 @@
 //! the protocols it speaks (`proto`, `tls`), a connection's life before its 101 (`edge`) and after it (`relay`), what
 //! those rest on (`uring`, `buffer`, `timer`, `sys`), and what stands beside them (`control`, `observe`).
 
-//pub mod cli;
+pub mod cli;
+pub mod program;
+pub mod worker;
 pub mod demo;
 
 pub mod config;

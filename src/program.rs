@@ -140,7 +140,7 @@ fn forward(urls: &[String], path: Option<String>, timeout: std::time::Duration) 
         frames: base.frames,
         message_bytes_max: base.message_bytes_max,
     };
-    Ok(Forward { members, path, backend_path, schemes: Schemes::BOTH, policy, timeout, retries: 1 })
+    Ok(Forward { members, path, backend_path, schemes: Schemes::Both, policy, timeout, retries: 1 })
 }
 
 /// The embedded default: the reference scenario in front of a backend of our own.
@@ -300,7 +300,10 @@ fn announce(
     writeln!(out, "ringgate {}: workers on cores {}", env!("CARGO_PKG_VERSION"), cores.join(","))?;
     writeln!(out, "memory: {}", config.memory_bounds(plan.cores.len(), connections_max))?;
     for api in catalog.apis() {
-        writeln!(out, "serving {api}")?;
+        let path = if api.path.is_empty() { "every path" } else { &api.path };
+        let policy = &api.policy;
+        let members: Vec<_> = api.backend.members.iter().map(|member| member.authority.as_str()).collect();
+        writeln!(out, "serving {} of {} in {}: {path} -> {}", policy.api, policy.group, policy.environment, members.join(", "))?;
     }
     for hint in hints {
         writeln!(out, "{hint}")?;

@@ -43,6 +43,7 @@ pub struct KernelRing {
     vectors: Vectors,
     wake: OwnedFd,
     overflows: u64,
+    found: Found,
 }
 
 impl Drop for KernelRing {
@@ -54,6 +55,17 @@ impl Drop for KernelRing {
                 .register_sync_cancel(None, types::CancelBuilder::any()),
         );
     }
+}
+
+/// Optional features, and whether the kernel has them.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    /// Large buffers are filled bit by bit (`IOU_PBUF_RING_INC`, Linux 6.12).
+    pub incremental_buffers: bool,
+    /// The submission queue needs no index array (`IORING_SETUP_NO_SQARRAY`, Linux 6.6).
+    pub no_sq_array: bool,
+    /// The ring's own descriptor is registered (Linux 5.18).
+    pub registered_ring: bool,
 }
 
 /// Frees the ring that the other parts borrow from.
@@ -135,21 +147,26 @@ impl KernelRing {
     /// Builds the ring on the calling thread. `wake` is an eventfd; whenever it is written to, the relay hears
     /// [`Completion::Wake`].
     pub fn new(size: Size, wake: OwnedFd) -> io::Result<Self> {
-        let ring = Box::into_raw(Box::new(build(size.sockets_max)?));
+        let (ring, sq_array) = build(size.sockets_max)?;
+        let ring = Box::into_raw(Box::new(ring));
         let owner = Owner(ring);
         // SAFETY: `ring` stays allocated until `owner` is dropped, after the parts split off here (see `KernelRing`), and
         // nothing else refers to it.
         let ring: &'static mut IoUring = unsafe { &mut *ring };
         let (mut submitter, submission, completion) = ring.split();
         // Saves the lookup of the ring's own descriptor in every enter; an old kernel does without.
-        submitter
-            .register_ring_fd()
-            .or_else(|error| match error.raw_os_error() {
-                Some(libc::EINVAL) => Ok(()),
-                _ => Err(error),
-            })?;
+        let registered = match submitter.register_ring_fd() {
+            Ok(_) => true,
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => false,
+            Err(error) => return Err(error),
+        };
         let buffers = Buffers::register(&submitter, size.buffer_bytes)?;
         let account = Account::new(buffers.count());
+        let found = Found {
+            incremental_buffers: buffers.is_incremental(),
+            no_sq_array: sq_array == SqArray::Without,
+            registered_ring: registered,
+        };
         let mut this = Self {
             submission,
             completion,
@@ -161,14 +178,15 @@ impl KernelRing {
             vectors: Vectors::new(),
             wake,
             overflows: 0,
+            found,
         };
         this.listen_for_wake();
         Ok(this)
     }
 
-    /// The kernel fills large buffers bit by bit.
-    pub fn is_incremental(&self) -> bool {
-        self.buffers.is_incremental()
+    /// What this kernel has of what is used where it is there.
+    pub fn found(&self) -> Found {
+        self.found
     }
 
     fn listen_for_wake(&mut self) {
@@ -401,8 +419,8 @@ impl Memory for KernelRing {
 }
 
 /// `NO_SQARRAY` (Linux 6.6) saves an indirection; everything else is there from Linux 6.1, our floor.
-fn build(sockets_max: usize) -> io::Result<IoUring> {
-    let with = |no_sqarray: bool| {
+fn build(sockets_max: usize) -> io::Result<(IoUring, SqArray)> {
+    let with = |sq_array| {
         let mut builder = IoUring::builder();
         builder
             .setup_single_issuer()
@@ -411,15 +429,21 @@ fn build(sockets_max: usize) -> io::Result<IoUring> {
             .setup_submit_all()
             .setup_clamp()
             .setup_cqsize(completion_entries(sockets_max));
-        if no_sqarray {
+        if sq_array == SqArray::Without {
             builder.setup_no_sqarray();
         }
-        builder.build(SUBMISSION_ENTRIES)
+        Ok((builder.build(SUBMISSION_ENTRIES)?, sq_array))
     };
-    with(true).or_else(|error| match error.raw_os_error() {
-        Some(libc::EINVAL) => with(false),
+    with(SqArray::Without).or_else(|error: io::Error| match error.raw_os_error() {
+        Some(libc::EINVAL) => with(SqArray::With),
         _ => Err(error),
     })
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SqArray {
+    With,
+    Without,
 }
 
 const SUBMISSION_ENTRIES: u32 = 1024;

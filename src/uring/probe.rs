@@ -3,24 +3,33 @@
 use std::fmt;
 use std::io;
 
-use super::kernel::{KernelRing, Size};
+use super::kernel::{Found, KernelRing, Size};
 
 /// What was found on this machine.
 #[derive(Debug)]
 pub struct Features {
     /// As `uname -r` says it.
     pub kernel: String,
-    /// Buffers are filled bit by bit (`IOU_PBUF_RING_INC`, Linux 6.12).
-    pub incremental_buffers: bool,
+    found: Found,
 }
 
 impl Features {
     /// Each feature that is looked for, and whether it was found.
-    pub fn list(&self) -> [(&'static str, bool); 1] {
-        [(
-            "incremental provided buffers (IOU_PBUF_RING_INC, Linux 6.12)",
-            self.incremental_buffers,
-        )]
+    pub fn list(&self) -> [(&'static str, bool); 3] {
+        [
+            (
+                "incremental provided buffers (Linux 6.12)",
+                self.found.incremental_buffers,
+            ),
+            (
+                "submission queue without index array (Linux 6.6)",
+                self.found.no_sq_array,
+            ),
+            (
+                "registered ring descriptor (Linux 5.18)",
+                self.found.registered_ring,
+            ),
+        ]
     }
 }
 
@@ -48,8 +57,8 @@ pub fn probe() -> Result<Features, Unavailable> {
     )
     .map_err(unavailable)?;
     Ok(Features {
-        incremental_buffers: ring.is_incremental(),
         kernel: kernel.clone(),
+        found: ring.found(),
     })
 }
 

@@ -168,20 +168,22 @@ pub enum Policy {
     Unknown(u32),
 }
 
-/// How the calling thread is scheduled, whatever was asked for.
-pub fn scheduling() -> io::Result<Scheduling> {
-    let attributes = SchedAttr::current()?;
-    let policy = match attributes.policy {
-        SCHED_OTHER => Policy::Other,
-        SCHED_FIFO => Policy::Fifo(u8::try_from(attributes.priority).unwrap_or(u8::MAX)),
-        policy => Policy::Unknown(policy),
-    };
-    let slice = Duration::from_nanos(attributes.runtime);
-    Ok(Scheduling {
-        policy,
-        nice: attributes.nice,
-        slice: (!slice.is_zero()).then_some(slice),
-    })
+impl Scheduling {
+    /// What is in effect for the calling thread, whatever was asked for.
+    pub fn current() -> io::Result<Self> {
+        let attributes = SchedAttr::current()?;
+        let policy = match attributes.policy {
+            SCHED_OTHER => Policy::Other,
+            SCHED_FIFO => Policy::Fifo(u8::try_from(attributes.priority).unwrap_or(u8::MAX)),
+            policy => Policy::Unknown(policy),
+        };
+        let slice = Duration::from_nanos(attributes.runtime);
+        Ok(Self {
+            policy,
+            nice: attributes.nice,
+            slice: (!slice.is_zero()).then_some(slice),
+        })
+    }
 }
 
 /// Sets the nice value of the calling thread.
@@ -194,7 +196,7 @@ pub fn set_nice(nice: i32) -> io::Result<()> {
 }
 
 /// Sets the time slice of the calling thread and keeps its nice value. Kernels before Linux 6.12 take it and do nothing:
-/// `scheduling` tells.
+/// `Scheduling::current` tells.
 pub fn set_slice(slice: Duration) -> io::Result<()> {
     let attributes = SchedAttr {
         nice: SchedAttr::current()?.nice,
@@ -271,7 +273,7 @@ impl SchedAttr {
 }
 
 /// Raises the soft limit of open descriptors to the hard one, and says how many that is.
-pub fn raise_descriptor_limit() -> io::Result<usize> {
+pub fn raise_fd_limit() -> io::Result<usize> {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
@@ -338,7 +340,7 @@ mod tests {
         let scheduling = thread::spawn(|| {
             set_nice(5).unwrap();
             set_slice(Duration::from_micros(100)).unwrap();
-            scheduling().unwrap()
+            Scheduling::current().unwrap()
         });
         let scheduling = scheduling.join().unwrap();
         assert_eq!(scheduling.policy, Policy::Other);
@@ -351,9 +353,9 @@ mod tests {
 
     #[test]
     fn the_descriptor_limit_is_at_its_hard_maximum() {
-        let limit = raise_descriptor_limit().unwrap();
+        let limit = raise_fd_limit().unwrap();
         assert!(limit >= 256);
-        assert_eq!(raise_descriptor_limit().unwrap(), limit);
+        assert_eq!(raise_fd_limit().unwrap(), limit);
     }
 
     #[test]

@@ -200,7 +200,7 @@ mod tests {
              Server: api-gateway\r\n\
              Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n\
              Content-Type: application/json\r\n\
-             Content-Length: 157\r\n\
+             Content-Length: 156\r\n\
              X-Request-Id: abababababababababababababababab\r\n\
              \r\n\
              {\"error_msg\":\"The API does not exist or has not been published in the environment\",\

@@ -46,7 +46,7 @@ pub enum TlsError {
     Protocol(rustls::Error),
     /// The keys have protected as much as they may, and TLS 1.2 can't renew them.
     KeysUsedUp,
-    /// Data to send before the handshake is done, or after close_notify.
+    /// Data to send before the handshake is done or after close_notify, or any use after a failure.
     NotOpen,
     /// The peer parks more of an unfinished handshake message than any sensible one has.
     PartialTooLong,
@@ -77,6 +77,8 @@ pub struct TlsSession {
     /// records are missing.
     parked: usize,
     peer_closed: bool,
+    /// `open` has failed, and rustls must not be asked again: it would answer the same input with a second alert.
+    failed: bool,
     /// Records since the handshake, for the bound of TLS 1.2's keys.
     opened: u64,
     sealed: u64,
@@ -117,6 +119,7 @@ impl TlsSession {
             role,
             parked: 0,
             peer_closed: false,
+            failed: false,
             opened: 0,
             sealed: 0,
         }
@@ -131,6 +134,9 @@ impl TlsSession {
         plaintext: &mut dyn FnMut(&[u8]),
         to_peer: &mut Vec<u8>,
     ) -> Result<Opened, TlsError> {
+        if self.failed {
+            return Err(TlsError::NotOpen);
+        }
         let mut sink = Sink {
             plaintext,
             to_peer,
@@ -145,6 +151,7 @@ impl TlsSession {
         let progress = match outcome {
             Ok(progress) => progress,
             Err(error) => {
+                self.failed = true;
                 with_connection!(&mut self.role, connection => flush(&mut **connection, to_peer));
                 return Err(error);
             }
@@ -156,6 +163,7 @@ impl TlsSession {
             complete_records_len(input.get(progress.consumed..).unwrap_or_default())
         };
         if self.parked > self.parked_max() {
+            self.failed = true;
             return Err(TlsError::PartialTooLong);
         }
         Ok(Opened {
@@ -175,6 +183,9 @@ impl TlsSession {
 
     /// Appends `plaintext` to `out` as records; `out` grows as needed. On an error none of it is in `out`.
     pub fn seal(&mut self, plaintext: &[u8], out: &mut Vec<u8>) -> Result<(), TlsError> {
+        if self.failed {
+            return Err(TlsError::NotOpen);
+        }
         let parked = self.parked;
         with_connection!(&mut self.role, connection => {
             write(&mut **connection, parked, out, |traffic, out| traffic.seal(plaintext, out))
@@ -186,6 +197,9 @@ impl TlsSession {
     /// Appends a close_notify alert to `out`, once; later calls, and calls before the handshake is done or after an
     /// error, append nothing.
     pub fn close_notify(&mut self, out: &mut Vec<u8>) {
+        if self.failed {
+            return;
+        }
         let parked = self.parked;
         let queued = with_connection!(&mut self.role, connection => {
             write(&mut **connection, parked, out, |traffic, out| traffic.close_notify(out))

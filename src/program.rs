@@ -375,13 +375,19 @@ fn cores(wanted: &[usize]) -> Result<Vec<core_affinity::CoreId>, Failure> {
     wanted.iter().map(find).collect()
 }
 
-/// Descriptors that are not for connections: listeners, rings, logs, the admin socket, name resolution.
-const DESCRIPTORS_RESERVED: usize = 128;
+/// Descriptors of the process that are not for connections: standard streams, signals, logs, the control thread's ring,
+/// the admin socket with a few callers, name resolution.
+const DESCRIPTORS_RESERVED: usize = 40;
+
+/// Those of one worker: two rings and what wakes them; and for each listener its socket, a duplicate and a reserve.
+const DESCRIPTORS_OF_WORKER: usize = 8;
+const DESCRIPTORS_OF_LISTENER: usize = 4;
 
 /// How many connections the descriptor limit allows: each takes one, and one more once it has a backend.
 fn connections_max(config: &Config, workers: usize) -> Result<usize, Failure> {
-    let limit = sys::raise_descriptor_limit().map_err(failure)?;
-    let reserved = DESCRIPTORS_RESERVED + workers * (8 + config.listeners.len());
+    let limit = sys::raise_fd_limit().map_err(failure)?;
+    let of_worker = DESCRIPTORS_OF_WORKER + DESCRIPTORS_OF_LISTENER * config.listeners.len();
+    let reserved = DESCRIPTORS_RESERVED + workers * of_worker;
     let possible = limit.saturating_sub(reserved) / 2;
     match config.limits.connections_max {
         0 if possible == 0 => Err(failure(format!(

@@ -173,7 +173,7 @@ fn schedule_relay(config: &WorkersConfig) {
     if let Err(error) = result {
         tracing::warn!(%error, "the relay's scheduling is not in effect");
     }
-    match sys::scheduling() {
+    match sys::Scheduling::current() {
         Ok(scheduling) => tracing::debug!(?scheduling, "relay"),
         Err(error) => tracing::warn!(%error, "the relay's scheduling cannot be read back"),
     }

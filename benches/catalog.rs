@@ -1,4 +1,4 @@
-//! Look-up of an API among 10, 1,000 and 100,000: it may not slow down with their number.
+//! Look-up of an API among 10, 1,000 and 100,000, which may not slow down with their number, and loading 10,000.
 
 use std::hint::black_box;
 
@@ -32,7 +32,21 @@ fn look_up(criterion: &mut Criterion) {
     group.finish();
 }
 
+fn load(criterion: &mut Criterion) {
+    let text = text(10_000);
+    let mut group = criterion.benchmark_group("definition");
+    group.sample_size(10);
+    group.bench_function("load/10000", |bencher| {
+        bencher.iter(|| built(black_box(&text)))
+    });
+    group.finish();
+}
+
 fn catalog(count: usize) -> Catalog {
+    built(&text(count))
+}
+
+fn text(count: usize) -> String {
     let mut text = String::from("swagger: '2.0'\ninfo: {title: DEFAULT}\npaths:\n");
     for index in 0..count {
         text.push_str(&format!(
@@ -40,9 +54,13 @@ fn catalog(count: usize) -> Catalog {
              httpEndpoints: {{address: '127.0.0.1:9000', scheme: http, method: GET, path: /}}}}}}}}\n"
         ));
     }
+    text
+}
+
+fn built(text: &str) -> Catalog {
     let config = Config::base();
     let (definition, complaints) =
-        definition::parse("bench.yaml", &text, &["RELEASE".to_owned()], &config);
+        definition::parse("bench.yaml", text, &["RELEASE".to_owned()], &config);
     assert!(complaints.is_empty(), "{complaints:?}");
     let definitions: Vec<_> = definition.into_iter().collect();
     let catalog = Catalog::build(&config, &definitions);
@@ -50,5 +68,5 @@ fn catalog(count: usize) -> Catalog {
     catalog.unwrap_or_else(|_| unreachable!())
 }
 
-criterion_group!(benches, look_up);
+criterion_group!(benches, look_up, load);
 criterion_main!(benches);

@@ -52,7 +52,12 @@ pub enum Command {
 #[derive(Args, Debug)]
 pub struct ConfigFile {
     /// The configuration file
-    #[arg(short, long, value_name = "FILE", default_value = "/etc/ringgate/ringgate.toml")]
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        default_value = "/etc/ringgate/ringgate.toml"
+    )]
     pub config: PathBuf,
 }
 
@@ -88,7 +93,12 @@ pub struct Proxy {
     pub key: Option<PathBuf>,
 
     /// Most client connections at a time. Default: what the descriptor limit allows
-    #[arg(long, value_name = "COUNT", default_value_t = 0, hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value_t = 0,
+        hide_default_value = true
+    )]
     pub connections_max: usize,
 
     /// Unix socket for /livez, /readyz and /metrics
@@ -104,7 +114,11 @@ fn idle_timeout(text: &str) -> Result<Duration, String> {
     let allowed = || "allowed: 1ms to 10m, for example 60s".to_owned();
     let time = crate::document::quantity::parse_duration(text).ok_or_else(allowed)?;
     let range = Duration::from_millis(1)..=Duration::from_secs(600);
-    if range.contains(&time) { Ok(time) } else { Err(allowed()) }
+    if range.contains(&time) {
+        Ok(time)
+    } else {
+        Err(allowed())
+    }
 }
 
 #[cfg(test)]
@@ -121,7 +135,9 @@ mod tests {
     fn cores_are_a_list() {
         let line = "ringgate proxy --listen 127.0.0.1:0 --backend ws://a:1 ws://b:2 --cores 0,1";
         let cli = Cli::parse_from(line.split(' '));
-        let Some(Command::Proxy(proxy)) = cli.command else { panic!("not a proxy") };
+        let Some(Command::Proxy(proxy)) = cli.command else {
+            panic!("not a proxy")
+        };
         assert_eq!((proxy.cores, proxy.backend.len()), (vec![0, 1], 2));
     }
 

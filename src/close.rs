@@ -231,9 +231,7 @@ impl CloseReason {
                 "APIG.0607",
                 "The following protocol is supported: HTTP",
             )),
-            Self::ConnectionLimit | Self::NoPermit | Self::NoHeadRoom => {
-                Some(SERVICE_UNAVAILABLE)
-            },
+            Self::ConnectionLimit | Self::NoPermit | Self::NoHeadRoom => Some(SERVICE_UNAVAILABLE),
             Self::NameNotResolved => Some(error(500, "APIG.0605", "Domain name resolution failed")),
             Self::ConnectFailed(_)
             | Self::PortsExhausted

@@ -6,9 +6,9 @@
 //! those rest on (`uring`, `buffer`, `timer`, `sys`), and what stands beside them (`control`, `observe`).
 
 pub mod cli;
+pub mod demo;
 pub mod program;
 pub mod worker;
-pub mod demo;
 
 pub mod config;
 pub mod definition;

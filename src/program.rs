@@ -33,10 +33,22 @@ type Failure = Box<dyn Display>;
 pub fn main(cli: Cli) -> ExitCode {
     let result = match cli {
         Cli { version: true, .. } => print_version(),
-        Cli { command: None | Some(Command::Demo), .. } => run_demo(),
-        Cli { command: Some(Command::Run(file)), .. } => run_file(&file.config),
-        Cli { command: Some(Command::Check(file)), .. } => return check(&file.config),
-        Cli { command: Some(Command::Proxy(proxy)), .. } => run_proxy(proxy),
+        Cli {
+            command: None | Some(Command::Demo),
+            ..
+        } => run_demo(),
+        Cli {
+            command: Some(Command::Run(file)),
+            ..
+        } => run_file(&file.config),
+        Cli {
+            command: Some(Command::Check(file)),
+            ..
+        } => return check(&file.config),
+        Cli {
+            command: Some(Command::Proxy(proxy)),
+            ..
+        } => run_proxy(proxy),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -49,8 +61,16 @@ pub fn main(cli: Cli) -> ExitCode {
 
 fn print_version() -> Result<(), Failure> {
     println!("ringgate {}", env!("CARGO_PKG_VERSION"));
-    let build = if cfg!(debug_assertions) { "debug" } else { "release" };
-    println!("build: {build}, {}-{}", std::env::consts::ARCH, std::env::consts::OS);
+    let build = if cfg!(debug_assertions) {
+        "debug"
+    } else {
+        "release"
+    };
+    println!(
+        "build: {build}, {}-{}",
+        std::env::consts::ARCH,
+        std::env::consts::OS
+    );
     println!("kernel: {}", sys::kernel_release());
     match probe() {
         Ok(features) => {
@@ -67,7 +87,11 @@ fn print_version() -> Result<(), Failure> {
 fn check(path: &Path) -> ExitCode {
     let report = catalog::check(path);
     println!("{report}");
-    if report.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if report.is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn run_file(path: &Path) -> Result<(), Failure> {
@@ -91,13 +115,22 @@ fn run_proxy(proxy: Proxy) -> Result<(), Failure> {
         "off" => AccessLogConfig::Off,
         path => AccessLogConfig::File(path.into()),
     };
-    let scheme = if proxy.cert.is_some() { Scheme::Https } else { Scheme::Http };
+    let scheme = if proxy.cert.is_some() {
+        Scheme::Https
+    } else {
+        Scheme::Http
+    };
     if let (Some(cert), Some(key)) = (&proxy.cert, &proxy.key) {
         config.tls.certificates.push(read_certificate(cert, key)?);
     }
     let forward = forward(&proxy.backend, proxy.path, proxy.idle_timeout)?;
-    let catalog = Catalog::forward_all(forward).map_err(|problem| failure(format!("--path: {problem}")))?;
-    config.listeners = proxy.listen.iter().map(|&address| config::Listener { address, scheme }).collect();
+    let catalog =
+        Catalog::forward_all(forward).map_err(|problem| failure(format!("--path: {problem}")))?;
+    config.listeners = proxy
+        .listen
+        .iter()
+        .map(|&address| config::Listener { address, scheme })
+        .collect();
     let listeners = bind(&config.listeners)?;
     serve(config, catalog, listeners, &[])
 }
@@ -107,19 +140,35 @@ fn read_certificate(cert: &Path, key: &Path) -> Result<config::Certificate, Fail
         std::fs::read(path).map_err(|error| failure(format!("{flag} {}: {error}", path.display())))
     };
     let (chain, key_bytes) = (read("--cert", cert)?, read("--key", key)?);
-    let problem = |problem| failure(format!("--cert {} --key {}: {problem}", cert.display(), key.display()));
+    let problem = |problem| {
+        failure(format!(
+            "--cert {} --key {}: {problem}",
+            cert.display(),
+            key.display()
+        ))
+    };
     config::Certificate::from_pem(&chain, &key_bytes).map_err(problem)
 }
 
-fn forward(urls: &[String], path: Option<String>, timeout: std::time::Duration) -> Result<Forward, Failure> {
+fn forward(
+    urls: &[String],
+    path: Option<String>,
+    timeout: std::time::Duration,
+) -> Result<Forward, Failure> {
     let mut members = Vec::new();
     let mut backend_path: Option<&str> = None;
     for url in urls {
-        let problem = || failure(format!("--backend {url}: not a URL such as ws://127.0.0.1:9000/path"));
+        let problem = || {
+            failure(format!(
+                "--backend {url}: not a URL such as ws://127.0.0.1:9000/path"
+            ))
+        };
         let (member, path) = Member::from_url(url).ok_or_else(problem)?;
         let path = path.filter(|path| *path != "/");
         if !members.is_empty() && backend_path != path {
-            return Err(failure(format!("--backend {url}: all backends have to have the same path")));
+            return Err(failure(format!(
+                "--backend {url}: all backends have to have the same path"
+            )));
         }
         backend_path = path;
         members.push(member);
@@ -140,30 +189,50 @@ fn forward(urls: &[String], path: Option<String>, timeout: std::time::Duration) 
         frames: base.frames,
         message_bytes_max: base.message_bytes_max,
     };
-    Ok(Forward { members, path, backend_path, schemes: Schemes::Both, policy, timeout, retries: 1 })
+    Ok(Forward {
+        members,
+        path,
+        backend_path,
+        schemes: Schemes::Both,
+        policy,
+        timeout,
+        retries: 1,
+    })
 }
 
 /// The embedded default: the reference scenario in front of a backend of our own.
 fn run_demo() -> Result<(), Failure> {
-    let backend = demo::echo_backend().map_err(|error| failure(format!("the demo's backend: {error}")))?;
+    let backend =
+        demo::echo_backend().map_err(|error| failure(format!("the demo's backend: {error}")))?;
     let mut config = Config::base();
     config.tls.certificates.push(demo_certificate()?);
     let member = Member::new(Scheme::Http, &backend.ip().to_string(), backend.port());
-    let mut forward = forward(&[format!("ws://{}/", member.authority)], Some("/hello".to_owned()), DEMO_TIMEOUT)?;
+    let mut forward = forward(
+        &[format!("ws://{}/", member.authority)],
+        Some("/hello".to_owned()),
+        DEMO_TIMEOUT,
+    )?;
     forward.policy.api = "API01".to_owned();
     let catalog = Catalog::forward_all(forward).map_err(failure)?;
     let mut listeners = Vec::new();
     for (scheme, port) in [(Scheme::Https, 8443), (Scheme::Http, 8080)] {
         let bound = edge::bind_from((Ipv4Addr::LOCALHOST, port).into(), scheme).map_err(failure)?;
-        config.listeners.push(config::Listener { address: bound.address(), scheme });
+        config.listeners.push(config::Listener {
+            address: bound.address(),
+            scheme,
+        });
         listeners.push(bound);
     }
     let [wss, ws] = [Scheme::Https, Scheme::Http].map(|scheme| {
-        let found = listeners.iter().find(|listener| listener.scheme() == scheme);
+        let found = listeners
+            .iter()
+            .find(|listener| listener.scheme() == scheme);
         found.map_or(0, |listener| listener.address().port())
     });
     let hints = [
-        format!("serving wss://127.0.0.1:{wss}/hello and ws://127.0.0.1:{ws}/hello, an echo backend behind both"),
+        format!(
+            "serving wss://127.0.0.1:{wss}/hello and ws://127.0.0.1:{ws}/hello, an echo backend behind both"
+        ),
         format!("try it:  websocat -k wss://127.0.0.1:{wss}/hello"),
         format!("or:      pip install websockets && websockets ws://127.0.0.1:{ws}/hello"),
     ];
@@ -186,21 +255,33 @@ fn bind(listeners: &[config::Listener]) -> Result<Vec<edge::Listener>, Failure> 
         .iter()
         .map(|listener| {
             let config::Listener { address, scheme } = *listener;
-            edge::bind(address, scheme).map_err(|error| failure(format!("cannot listen on {address}: {error}")))
+            edge::bind(address, scheme)
+                .map_err(|error| failure(format!("cannot listen on {address}: {error}")))
         })
         .collect()
 }
 
 /// Serves until a signal ends it.
 #[expect(clippy::disallowed_methods, reason = "the start time of the process")]
-fn serve(config: Config, catalog: Catalog, listeners: Vec<edge::Listener>, hints: &[String]) -> Result<(), Failure> {
+fn serve(
+    config: Config,
+    catalog: Catalog,
+    listeners: Vec<edge::Listener>,
+    hints: &[String],
+) -> Result<(), Failure> {
     let _events = events::init(&config.log).map_err(failure)?;
     probe().map_err(failure)?;
     let signals = Signals::register().map_err(failure)?;
     let cores = cores(&config.workers.cores)?;
     let connections_max = connections_max(&config, cores.len())?;
     let (access_log, access_guard) = AccessLog::open(&config.log).map_err(failure)?;
-    let admin = config.admin.socket.as_deref().map(AdminSocket::bind).transpose().map_err(failure)?;
+    let admin = config
+        .admin
+        .socket
+        .as_deref()
+        .map(AdminSocket::bind)
+        .transpose()
+        .map_err(failure)?;
     let facts = ProcessFacts::new(&config, connections_max, SystemTime::now());
     let mut registry = Registry::new(facts, access_log.clone());
 
@@ -213,23 +294,47 @@ fn serve(config: Config, catalog: Catalog, listeners: Vec<edge::Listener>, hints
         access_log: access_log.clone(),
         connections: edge::Connections::new(connections_max),
     };
-    let plan = Plan { config: Arc::clone(&config), cores, tunnels_max: connections_max, access_log: access_log.clone() };
+    let plan = Plan {
+        config: Arc::clone(&config),
+        cores,
+        tunnels_max: connections_max,
+        access_log: access_log.clone(),
+    };
     let workers = worker::start(
         &plan,
         |index, relay, metrics| edge::prepare(index, &shared, &listeners, relay, metrics),
         |edge, relay| registry.add_worker(edge, relay),
     )
     .map_err(failure)?;
-    let addresses: Vec<_> = listeners.iter().map(|listener| (listener.scheme(), listener.address())).collect();
+    let addresses: Vec<_> = listeners
+        .iter()
+        .map(|listener| (listener.scheme(), listener.address()))
+        .collect();
     drop(listeners);
-    announce(&config, &shared.catalog, &plan, connections_max, &addresses, hints).map_err(failure)?;
+    announce(
+        &config,
+        &shared.catalog,
+        &plan,
+        connections_max,
+        &addresses,
+        hints,
+    )
+    .map_err(failure)?;
 
     let workers = Workers::new(workers);
     let readiness = Readiness::default();
     readiness.set(State::Ready);
     let drain_limit = config.drain.limit;
-    control::run(Control { workers: &workers, signals, admin, registry, access_log, readiness, drain_limit })
-        .map_err(failure)?;
+    control::run(Control {
+        workers: &workers,
+        signals,
+        admin,
+        registry,
+        access_log,
+        readiness,
+        drain_limit,
+    })
+    .map_err(failure)?;
     workers.join();
     drop(shared);
     drop(access_guard);
@@ -248,24 +353,41 @@ fn tls_of(config: &Config) -> Result<edge::TlsConfigs, Failure> {
 fn cores(wanted: &[usize]) -> Result<Vec<core_affinity::CoreId>, Failure> {
     let usable = core_affinity::get_core_ids().unwrap_or_default();
     if wanted.is_empty() {
-        return if usable.is_empty() { Err(failure("no core may be used")) } else { Ok(usable) };
+        return if usable.is_empty() {
+            Err(failure("no core may be used"))
+        } else {
+            Ok(usable)
+        };
     }
     let find = |id: &usize| {
-        usable.iter().find(|core| core.id == *id).copied().ok_or_else(|| {
-            let ids: Vec<_> = usable.iter().map(|core| core.id.to_string()).collect();
-            failure(format!("core {id} may not be used by this process; allowed: {}", ids.join(", ")))
-        })
+        usable
+            .iter()
+            .find(|core| core.id == *id)
+            .copied()
+            .ok_or_else(|| {
+                let ids: Vec<_> = usable.iter().map(|core| core.id.to_string()).collect();
+                failure(format!(
+                    "core {id} may not be used by this process; allowed: {}",
+                    ids.join(", ")
+                ))
+            })
     };
     wanted.iter().map(find).collect()
 }
 
-/// Descriptors that are not for connections: listeners, rings, logs, the admin socket, name resolution.
-const DESCRIPTORS_RESERVED: usize = 128;
+/// Descriptors of the process that are not for connections: standard streams, signals, logs, the control thread's ring,
+/// the admin socket with a few callers, name resolution.
+const DESCRIPTORS_RESERVED: usize = 40;
+
+/// Those of one worker: two rings and what wakes them; and for each listener its socket, a duplicate and a reserve.
+const DESCRIPTORS_OF_WORKER: usize = 8;
+const DESCRIPTORS_OF_LISTENER: usize = 4;
 
 /// How many connections the descriptor limit allows: each takes one, and one more once it has a backend.
 fn connections_max(config: &Config, workers: usize) -> Result<usize, Failure> {
     let limit = sys::raise_fd_limit().map_err(failure)?;
-    let reserved = DESCRIPTORS_RESERVED + workers * (8 + config.listeners.len());
+    let of_worker = DESCRIPTORS_OF_WORKER + DESCRIPTORS_OF_LISTENER * config.listeners.len();
+    let reserved = DESCRIPTORS_RESERVED + workers * of_worker;
     let possible = limit.saturating_sub(reserved) / 2;
     match config.limits.connections_max {
         0 if possible == 0 => Err(failure(format!(
@@ -297,19 +419,29 @@ fn announce(
 ) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let cores: Vec<_> = plan.cores.iter().map(|core| core.id.to_string()).collect();
-    writeln!(out, "ringgate {}: workers on cores {}", env!("CARGO_PKG_VERSION"), cores.join(","))?;
-    writeln!(out, "memory: {}", config.memory_bounds(plan.cores.len(), connections_max))?;
+    writeln!(
+        out,
+        "ringgate {}: workers on cores {}",
+        env!("CARGO_PKG_VERSION"),
+        cores.join(",")
+    )?;
+    writeln!(
+        out,
+        "memory: {}",
+        config.memory_bounds(plan.cores.len(), connections_max)
+    )?;
     for api in catalog.apis() {
-        let path = if api.path.is_empty() { "every path" } else { &api.path };
-        let policy = &api.policy;
-        let members: Vec<_> = api.backend.members.iter().map(|member| member.authority.as_str()).collect();
-        writeln!(out, "serving {} of {} in {}: {path} -> {}", policy.api, policy.group, policy.environment, members.join(", "))?;
+        writeln!(out, "serving {api}")?;
     }
     for hint in hints {
         writeln!(out, "{hint}")?;
     }
     for (scheme, address) in listeners {
-        let scheme = if *scheme == Scheme::Https { "wss" } else { "ws" };
+        let scheme = if *scheme == Scheme::Https {
+            "wss"
+        } else {
+            "ws"
+        };
         writeln!(out, "listening on {scheme}://{address}")?;
     }
     writeln!(out, "ready")?;
@@ -319,4 +451,3 @@ fn announce(
 fn failure(error: impl Display + 'static) -> Failure {
     Box::new(error)
 }
-

@@ -75,6 +75,18 @@ pub fn descriptor_of(stream: &TcpStream) -> BorrowedFd<'_> {
     unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) }
 }
 
+/// Whether the peer of a socket has ended its sending direction, or is gone, even behind bytes that nobody has read.
+pub fn peer_has_left(socket: BorrowedFd<'_>) -> bool {
+    let mut poll = libc::pollfd {
+        fd: socket.as_raw_fd(),
+        events: libc::POLLRDHUP,
+        revents: 0,
+    };
+    // SAFETY: the pointer names one `pollfd`, which lives through the call; a timeout of zero only looks.
+    let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
+    ready > 0 && poll.revents & (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) != 0
+}
+
 /// Takes the descriptor out of a monoio socket, on which no operation may be pending.
 pub fn into_descriptor(stream: TcpStream) -> OwnedFd {
     let fd = stream.into_raw_fd();

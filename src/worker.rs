@@ -50,22 +50,36 @@ pub struct Plan {
 /// Starts one worker on every core of the plan. `edge` makes the edge of a core, given where it hands its tunnels to.
 pub fn start(
     plan: &Plan,
-    mut edge: impl FnMut(usize, RelayHandle, Arc<EdgeMetrics>) -> io::Result<(EdgeHandle, edge::Prepared)>,
+    mut edge: impl FnMut(
+        usize,
+        RelayHandle,
+        Arc<EdgeMetrics>,
+    ) -> io::Result<(EdgeHandle, edge::Prepared)>,
     mut register: impl FnMut(Arc<EdgeMetrics>, Arc<RelayMetrics>),
 ) -> Result<Vec<Worker>, WorkerError> {
     let (ready, started) = channel();
     let mut workers = Vec::with_capacity(plan.cores.len());
     for (index, &core) in plan.cores.iter().enumerate() {
         let at = |part| move |error| WorkerError::Io(core.id, part, error);
-        let (edge_metrics, relay_metrics) = (Arc::<EdgeMetrics>::default(), Arc::<RelayMetrics>::default());
+        let (edge_metrics, relay_metrics) = (
+            Arc::<EdgeMetrics>::default(),
+            Arc::<RelayMetrics>::default(),
+        );
         let limits = relay_limits(&plan.config, plan.tunnels_max);
         let (relay, prepared) =
-            relay::prepare(limits, Arc::clone(&relay_metrics), plan.access_log.clone()).map_err(at("relay"))?;
+            relay::prepare(limits, Arc::clone(&relay_metrics), plan.access_log.clone())
+                .map_err(at("relay"))?;
         let relay_thread = spawn_relay(core, plan, prepared, &ready).map_err(at("relay"))?;
-        let (edge, prepared) = edge(index, relay.clone(), Arc::clone(&edge_metrics)).map_err(at("edge"))?;
+        let (edge, prepared) =
+            edge(index, relay.clone(), Arc::clone(&edge_metrics)).map_err(at("edge"))?;
         let edge_thread = spawn_edge(core, plan, prepared, &ready).map_err(at("edge"))?;
         register(edge_metrics, Arc::clone(&relay_metrics));
-        workers.push(Worker { edge, relay, relay_metrics, threads: [edge_thread, relay_thread] });
+        workers.push(Worker {
+            edge,
+            relay,
+            relay_metrics,
+            threads: [edge_thread, relay_thread],
+        });
     }
     drop(ready);
     for _ in 0..2 * workers.len() {
@@ -99,13 +113,15 @@ fn spawn_relay(
     ready: &Ready,
 ) -> io::Result<JoinHandle<()>> {
     let (config, ready) = (plan.config.workers.clone(), ready.clone());
-    thread::Builder::new().name(format!("relay-{}", core.id)).spawn(move || {
-        pin(core);
-        schedule_relay(&config);
-        let (stood, report) = (ready.clone(), ready);
-        let result = prepared.run(move || drop(stood.send(Ok(()))));
-        finish(core, "relay", result, &report);
-    })
+    thread::Builder::new()
+        .name(format!("relay-{}", core.id))
+        .spawn(move || {
+            pin(core);
+            schedule_relay(&config);
+            let (stood, report) = (ready.clone(), ready);
+            let result = prepared.run(move || drop(stood.send(Ok(()))));
+            finish(core, "relay", result, &report);
+        })
 }
 
 fn spawn_edge(
@@ -115,15 +131,17 @@ fn spawn_edge(
     ready: &Ready,
 ) -> io::Result<JoinHandle<()>> {
     let (nice, ready) = (plan.config.workers.edge_nice, ready.clone());
-    thread::Builder::new().name(format!("edge-{}", core.id)).spawn(move || {
-        pin(core);
-        if let Err(error) = sys::set_nice(nice) {
-            tracing::warn!(%error, nice, "workers.edge_nice is not in effect");
-        }
-        let (stood, report) = (ready.clone(), ready);
-        let result = prepared.run(move || drop(stood.send(Ok(()))));
-        finish(core, "edge", result, &report);
-    })
+    thread::Builder::new()
+        .name(format!("edge-{}", core.id))
+        .spawn(move || {
+            pin(core);
+            if let Err(error) = sys::set_nice(nice) {
+                tracing::warn!(%error, nice, "workers.edge_nice is not in effect");
+            }
+            let (stood, report) = (ready.clone(), ready);
+            let result = prepared.run(move || drop(stood.send(Ok(()))));
+            finish(core, "edge", result, &report);
+        })
 }
 
 /// Reports how a thread ended. Once the start is over nobody waits for the report, and a core without its worker would
@@ -131,7 +149,10 @@ fn spawn_edge(
 fn finish(core: core_affinity::CoreId, part: &'static str, result: io::Result<()>, report: &Ready) {
     let Err(error) = result else { return };
     tracing::error!(core = core.id, part, %error, "a worker's thread failed");
-    if report.send(Err(WorkerError::Io(core.id, part, error))).is_err() {
+    if report
+        .send(Err(WorkerError::Io(core.id, part, error)))
+        .is_err()
+    {
         std::process::exit(1);
     }
 }
@@ -192,7 +213,10 @@ impl control::Workers for &Workers {
     }
 
     fn tunnels_open(&self) -> u64 {
-        self.0.iter().map(|worker| worker.relay_metrics.tunnels.value() + worker.edge.on_their_way()).sum()
+        self.0
+            .iter()
+            .map(|worker| worker.relay_metrics.tunnels.value() + worker.edge.on_their_way())
+            .sum()
     }
 
     fn stop_now(&self) {

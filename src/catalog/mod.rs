@@ -10,6 +10,7 @@ mod member;
 mod path;
 mod table;
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -118,6 +119,43 @@ impl Api {
             out.push(b'?');
             out.extend_from_slice(query.as_bytes());
         }
+    }
+}
+
+/// As the start-up message says it: `ws, wss /hello (API01 of DEFAULT in RELEASE) -> ws://192.0.2.20:8080/`.
+impl fmt::Display for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TunnelPolicy {
+            api,
+            group,
+            environment,
+            idle_timeout,
+            ..
+        } = &*self.policy;
+        let path = if self.path.is_empty() {
+            "every path"
+        } else {
+            &self.path
+        };
+        write!(
+            f,
+            "{} {path} ({api} of {group} in {environment}) -> ",
+            self.schemes.label()
+        )?;
+        for (index, member) in self.backend.members.iter().enumerate() {
+            let scheme = if member.scheme == Scheme::Https {
+                "wss"
+            } else {
+                "ws"
+            };
+            let separator = if index > 0 { ", " } else { "" };
+            write!(f, "{separator}{scheme}://{}", member.authority)?;
+        }
+        match &self.backend.path {
+            BackendPath::Same => {}
+            BackendPath::Fixed(path) => write!(f, "{path}")?,
+        }
+        write!(f, ", idle after {idle_timeout:?}")
     }
 }
 

@@ -48,15 +48,15 @@ fn refusal(error: RouteError) -> CloseReason {
     }
 }
 
-/// Why a request that asks for no upgrade is refused. Only upgrades are served (spec 1.1 allows that).
+/// Why a request that asks for no upgrade is refused. Only upgrades are served (spec 1.1 allows that). Sizes come first
+/// (spec 1.6).
 pub(super) fn refuse_call(edge: &Edge, peer: &Peer, request: &Request, buf: &[u8]) -> CloseReason {
+    let bytes_max = edge.config.limits.request_body_bytes_max;
+    if matches!(request.facts.body, Body::Length(length) if length > bytes_max) {
+        return CloseReason::BodyTooLarge;
+    }
     match route(edge, peer, request, buf) {
         Err(reason) => reason,
-        Ok(_) => match request.facts.body {
-            Body::Length(length) if length > edge.config.limits.request_body_bytes_max => {
-                CloseReason::BodyTooLarge
-            }
-            Body::Length(_) | Body::Chunked | Body::None => CloseReason::NotAnUpgrade,
-        },
+        Ok(_) => CloseReason::NotAnUpgrade,
     }
 }

@@ -172,6 +172,11 @@ impl Stream {
         Ok(result?)
     }
 
+    /// Whether the peer has left, for when what it sent may not be read.
+    pub(super) fn peer_has_left(&self) -> bool {
+        sys::peer_has_left(sys::descriptor_of(&self.socket))
+    }
+
     fn attempt(&mut self, scratch: &Scratch, into: &mut Buffer) -> Result<Attempt, StreamError> {
         if self.eof {
             return Ok(Attempt::Received(Received::End));

@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::indexing_slicing, clippy::expect_used)]
 
-use std::future::pending;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -31,6 +30,9 @@ const CONNECT_MAX: Duration = Duration::from_secs(60);
 
 /// How often a relay without room is asked again.
 const PERMIT_RETRY: Duration = Duration::from_millis(2);
+
+/// How often a client that has sent all it may is looked after.
+const FULL_WATCH: Duration = Duration::from_millis(100);
 
 /// Counts an upgrade that has not got its answer.
 struct OnItsWay(Arc<AtomicU64>);
@@ -129,8 +131,11 @@ async fn watch(edge: &Edge, stream: &mut Stream, early: &mut Buffer) -> Left {
             Ok(Received::End) | Err(_) => return Left,
         }
     }
-    // The rest stays in the kernel, where it holds the client up.
-    pending().await
+    // The rest stays in the kernel, where it holds the client up. No read tells when it leaves, so it is asked after.
+    while !stream.peer_has_left() {
+        sleep(FULL_WATCH).await;
+    }
+    Left
 }
 
 /// Asks one member after the other until one answers (spec 2.7).

@@ -36,8 +36,11 @@ fn unknown_api_is_a_404() {
             "APIG.0101",
             NOT_PUBLISHED,
         );
-        let other_method = upgrade("/hello", &[]).replace("GET ", "POST ");
+        // An upgrade is a GET (RFC 6455 §4.2.1), so only an ordinary call can miss the method.
+        let other_method = request("DELETE /hello HTTP/1.1", &[("Host", "127.0.0.1")]);
         ask(other_method).assert_error(404, "APIG.0101", "The API does not exist");
+        let other_method = upgrade("/hello", &[]).replace("GET ", "POST ");
+        ask(other_method).assert_error(400, "APIG.0201", "API request error");
     }
 }
 

@@ -20,6 +20,7 @@ pub(crate) struct Backend<T> {
     pub(crate) address: SocketAddr,
     results: Receiver<T>,
     connections: Arc<AtomicUsize>,
+    asked: Arc<AtomicUsize>,
 }
 
 impl<T: Send + 'static> Backend<T> {
@@ -35,14 +36,17 @@ impl<T: Send + 'static> Backend<T> {
         let address = listener.local_addr().unwrap();
         let (sender, results) = channel();
         let connections = Arc::new(AtomicUsize::new(0));
+        let asked = Arc::new(AtomicUsize::new(0));
         let (script, counter) = (Arc::new(script), Arc::clone(&connections));
+        let asked_counter = Arc::clone(&asked);
         thread::spawn(move || {
             for socket in listener.incoming().map_while(Result::ok) {
                 counter.fetch_add(1, SeqCst);
                 let (script, sender) = (Arc::clone(&script), sender.clone());
+                let peer = Peer::new(socket, Arc::clone(&asked_counter));
                 thread::spawn(move || {
                     // The test may be over, and its end of the channel gone.
-                    sender.send(script(Peer::new(socket))).ok();
+                    sender.send(script(peer)).ok();
                 });
             }
         });
@@ -50,6 +54,7 @@ impl<T: Send + 'static> Backend<T> {
             address,
             results,
             connections,
+            asked,
         }
     }
 
@@ -61,6 +66,11 @@ impl<T: Send + 'static> Backend<T> {
 
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(SeqCst)
+    }
+
+    /// Requests that have been read.
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.load(SeqCst)
     }
 }
 
@@ -74,18 +84,21 @@ pub(crate) fn refusing() -> SocketAddr {
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) socket: TcpStream,
+    asked: Arc<AtomicUsize>,
 }
 
 impl Peer {
-    fn new(socket: TcpStream) -> Self {
+    fn new(socket: TcpStream, asked: Arc<AtomicUsize>) -> Self {
         socket.set_read_timeout(Some(DEADLINE)).unwrap();
         socket.set_write_timeout(Some(DEADLINE)).unwrap();
         socket.set_nodelay(true).unwrap();
-        Self { socket }
+        Self { socket, asked }
     }
 
     pub(crate) fn request(&mut self) -> String {
-        read_head(&mut self.socket).unwrap()
+        let head = read_head(&mut self.socket).unwrap();
+        self.asked.fetch_add(1, SeqCst);
+        head
     }
 
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {

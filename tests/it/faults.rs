@@ -331,7 +331,9 @@ fn early_bytes_are_bounded() {
         peer.request();
         peer.is_closed()
     });
-    let settings = Settings::hello(backend.address).with("[limits]\nearly_bytes_max = \"4KiB\"");
+    let settings = Settings::hello(backend.address)
+        .with_timeout(2_000)
+        .with("[limits]\nearly_bytes_max = \"4KiB\"");
     let program = Ringgate::run(&settings);
     let mut client = program.connect();
     client.send(upgrade("/hello", &[]));
@@ -346,6 +348,7 @@ fn early_bytes_are_bounded() {
         .count();
     assert!(written < 64, "64 MiB went somewhere");
     assert!(program.metric("ringgate_head_buffer_bytes ") < 1e6);
+    // Its FIN waits behind what nobody takes, so that the backend's time ends this.
     drop(client);
     assert!(backend.result());
 }

@@ -88,13 +88,15 @@ async fn connect_to(edge: &Edge, address: SocketAddr, turn: usize) -> Result<Str
 }
 
 async fn connect_from(source: Option<IpAddr>, address: SocketAddr) -> Result<Stream, CloseReason> {
-    let stream = begin(source, address).map_err(|error| failure(&error))?;
+    let socket = socket_from(source, address);
+    let socket = socket.map_err(|error| CloseReason::ConnectFailed(Errno::of(&error)))?;
+    let stream = begin(socket, address).map_err(|error| failure(&error))?;
     stream.connected().await.map_err(|error| failure(&error))?;
     Ok(stream)
 }
 
-/// Sends the SYN. A connect of monoio's own can't be given up without leaking its descriptor; this can.
-fn begin(source: Option<IpAddr>, address: SocketAddr) -> io::Result<Stream> {
+/// A socket that will connect from `source`, with a port that is chosen when the destination is known.
+fn socket_from(source: Option<IpAddr>, address: SocketAddr) -> io::Result<Socket> {
     let domain = Domain::for_address(address);
     let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
@@ -103,6 +105,11 @@ fn begin(source: Option<IpAddr>, address: SocketAddr) -> io::Result<Stream> {
         sys::set_bind_address_no_port(socket.as_fd())?;
         socket.bind(&SocketAddr::new(source, 0).into())?;
     }
+    Ok(socket)
+}
+
+/// Sends the SYN. A connect of monoio's own can't be given up without leaking its descriptor; this can.
+fn begin(socket: Socket, address: SocketAddr) -> io::Result<Stream> {
     match socket.connect(&address.into()) {
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
         Ok(()) | Err(_) => Stream::new(socket),
@@ -111,7 +118,7 @@ fn begin(source: Option<IpAddr>, address: SocketAddr) -> io::Result<Stream> {
 
 fn failure(error: &io::Error) -> CloseReason {
     match error.raw_os_error() {
-        // connect(2): no local port is left for this destination. EADDRINUSE comes where the port was chosen by bind.
+        // connect(2): no local port is left for this destination.
         Some(libc::EADDRNOTAVAIL | libc::EADDRINUSE | libc::EAGAIN) => CloseReason::PortsExhausted,
         _ => CloseReason::ConnectFailed(Errno::of(error)),
     }

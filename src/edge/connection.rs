@@ -41,14 +41,6 @@ impl Drop for Open {
     }
 }
 
-/// What becomes of a connection after an answer.
-pub(super) enum After {
-    /// The next request may come.
-    NextRequest(Client),
-    /// It went to the relay, or was closed.
-    Done,
-}
-
 /// Serves a client to the end of its life on the edge.
 pub(super) async fn serve(edge: Rc<Edge>, mut client: Client, door: Rc<Door>) {
     let _open = Open::new(&edge.metrics);
@@ -57,6 +49,9 @@ pub(super) async fn serve(edge: Rc<Edge>, mut client: Client, door: Rc<Door>) {
     if let Some(config) = &door.tls {
         let outcome = shake_hands(&edge, &mut client, config, &mut buf, deadline).await;
         if let Err(reason) = outcome {
+            if reason == CloseReason::ClientGone && !client.stream.has_heard() {
+                return; // A health check of a load balancer, say: it asked for nothing.
+            }
             let refusal = Began::now(&edge).refusal(client.peer, reason, None);
             return edge.refused(refusal);
         }
@@ -67,8 +62,8 @@ pub(super) async fn serve(edge: Rc<Edge>, mut client: Client, door: Rc<Door>) {
             Heard::Nothing => return client.stream.close(&edge.scratch).await,
             Heard::Wrong(began, reason) => return refuse::last(&edge, client, began, reason).await,
             Heard::Request(request) => match answer(&edge, client, buf, request).await {
-                (After::NextRequest(next), rest) => (client, buf) = (next, rest),
-                (After::Done, _) => return,
+                Some((next, rest)) => (client, buf) = (next, rest),
+                None => return,
             },
         }
     }
@@ -97,24 +92,23 @@ async fn shake_hands(
     }
 }
 
-/// Answers one request. `buf` begins with its head, and comes back without it.
+/// Answers one request. `buf` begins with its head, and comes back without it if another request may follow.
 async fn answer(
     edge: &Rc<Edge>,
     client: Client,
     mut buf: Buffer,
     request: Request,
-) -> (After, Buffer) {
+) -> Option<(Client, Buffer)> {
     match intent(&request.head, &buf) {
         Intent::Upgrade => {
-            let rest = edge.pool.buffer();
             upgrade::serve(edge, client, buf, request).await;
-            (After::Done, rest)
+            None
         }
         Intent::Call => {
             let reason = route::refuse_call(edge, &client.peer, &request, &buf);
-            let after = refuse::call(edge, client, &request, &buf, reason).await;
+            let client = refuse::call(edge, client, &request, &buf, reason).await?;
             buf.consume(request.head.len);
-            (after, buf)
+            Some((client, buf))
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use monoio::time::timeout;
 
-use super::connection::{After, Client};
+use super::connection::Client;
 use super::request::Request;
 use super::{Began, Edge, wall_clock};
 use crate::close::{CloseReason, GatewayError};
@@ -62,17 +62,17 @@ pub(super) async fn last(edge: &Edge, mut client: Client, began: Began, reason: 
     }
 }
 
-/// Refuses a call that asked for no upgrade. The connection stays of use where its next request can be told apart.
+/// Refuses a call that asked for no upgrade. The client is given back where its next request can be told apart.
 pub(super) async fn call(
     edge: &Edge,
     mut client: Client,
     request: &Request,
     buf: &[u8],
     reason: CloseReason,
-) -> After {
+) -> Option<Client> {
     let Some(error) = reason.answer() else {
         edge.refused(request.began.refusal(client.peer, reason, None));
-        return After::Done;
+        return None;
     };
     let facts = &request.facts;
     let reusable = facts.keep_alive
@@ -98,12 +98,12 @@ pub(super) async fn call(
     let status = written.then_some(error.status);
     edge.refused(request.began.refusal(client.peer, reason, status));
     if written && reusable {
-        return After::NextRequest(client);
+        return Some(client);
     }
     if written {
         client.stream.close(&edge.scratch).await;
     }
-    After::Done
+    None
 }
 
 /// Whether the client took all of the answer.

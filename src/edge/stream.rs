@@ -83,6 +83,8 @@ pub(super) struct Stream {
     /// Handshake flights, alerts and sealed data on their way out.
     unsent: Vec<u8>,
     eof: bool,
+    /// The peer has sent something.
+    heard: bool,
     /// A poll was given up and may still be in the ring.
     poll_left: bool,
 }
@@ -96,6 +98,7 @@ impl Stream {
             ciphertext: Vec::new(),
             unsent: Vec::new(),
             eof: false,
+            heard: false,
             poll_left: false,
         })
     }
@@ -118,6 +121,11 @@ impl Stream {
 
     pub(super) fn tls(&self) -> Option<&TlsSession> {
         self.tls.as_deref()
+    }
+
+    /// Whether the peer has ever sent a byte: a probe that only connects does not.
+    pub(super) fn has_heard(&self) -> bool {
+        self.heard
     }
 
     /// Carries the TLS handshake through. Data that the peer sent behind its last flight goes into `into`.
@@ -183,6 +191,7 @@ impl Stream {
             self.eof = true;
             return Ok(Attempt::Received(Received::End));
         }
+        self.heard = true;
         if self.tls.is_some() {
             return self.feed(bytes, into);
         }
@@ -196,7 +205,9 @@ impl Stream {
             return Ok(Attempt::Fed);
         };
         let mut full = None;
-        let mut keep = |plaintext: &[u8]| full = full.or(into.append(plaintext).err());
+        let mut keep = |plaintext: &[u8]| {
+            full = full.or_else(|| into.append(plaintext).err());
+        };
         let opened = if self.ciphertext.is_empty() {
             // The common case: what came is whole records, and nothing has to be kept.
             let opened = tls.open(bytes, &mut keep, &mut self.unsent);

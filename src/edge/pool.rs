@@ -15,7 +15,7 @@ const SIZES: [usize; 3] = [4 << 10, 16 << 10, 64 << 10];
 const CLASSES: usize = SIZES.len() + 1;
 
 /// How many empty buffers of each class wait for their next use.
-const SPARES: [usize; CLASSES] = [256, 32, 8, 2];
+const SPARES: [usize; CLASSES] = [64, 8, 2, 1];
 
 /// Method, version, line ends and blanks beside the target and the fields; and one TLS record, which is handed out whole.
 const SLACK: usize = 20 << 10;

@@ -3,8 +3,9 @@
 #![forbid(unsafe_code)]
 
 use super::policy::{FrameMode, TunnelPolicy};
-use super::shelf::{Context, Tick};
+use super::shelf::{Context, Shelf, Tick};
 use crate::buffer::{Batch, Piece};
+use crate::close::Side;
 use crate::observe::metrics::DirectionMetrics;
 use crate::proto::frame::{FrameError, FrameScanner, Masking, Tally, close_frame};
 use crate::proto::handshake::Extensions;
@@ -72,14 +73,14 @@ impl Half {
     pub(super) fn take_in<M: Memory>(
         &mut self,
         mut piece: Piece,
+        source: Side,
         fate: Fate,
         policy: &TunnelPolicy,
-        metrics: &DirectionMetrics,
         cx: &mut Context<'_, M>,
     ) -> Result<(), FrameError> {
         let len = piece.len();
         self.bytes += len as u64;
-        metrics.bytes.add(len as u64);
+        direction(cx.shelf, source).bytes.add(len as u64);
         if self.mode == FrameMode::Opaque {
             self.forward(piece, fate, cx);
             return Ok(());
@@ -88,7 +89,7 @@ impl Half {
         let scan = self
             .scanner
             .scan(cx.bytes(&piece), policy.message_bytes_max, &mut tally);
-        self.count(&tally, metrics);
+        self.count(&tally, direction(cx.shelf, source));
         if !scan.held.as_slice().is_empty() {
             let held = Piece::Owned(cx.shelf.owned.copy(scan.held.as_slice()));
             self.forward(held, fate, cx);
@@ -284,5 +285,12 @@ impl Half {
         {
             cx.discard(batch);
         }
+    }
+}
+
+fn direction(shelf: &Shelf, source: Side) -> &DirectionMetrics {
+    match source {
+        Side::Client => &shelf.metrics.from_client,
+        Side::Backend => &shelf.metrics.from_backend,
     }
 }

@@ -15,12 +15,25 @@ impl Tick {
     /// Timers fire at most two steps late: one for the stamp, which was rounded down, and one for the clock.
     pub(super) const STEP: Duration = Duration::from_millis(25);
 
+    /// Steps are whole fractions of a second, so that no division is wider than 32 bits: this runs for every message.
+    const PER_SECOND: u64 = 40;
+    const STEP_NANOS: u32 = 25_000_000;
+
+    /// The tick that `time` after the beginning falls into.
+    pub(super) fn at(time: Duration) -> Self {
+        let steps =
+            time.as_secs() * Self::PER_SECOND + u64::from(time.subsec_nanos() / Self::STEP_NANOS);
+        Self(u32::try_from(steps).unwrap_or(u32::MAX))
+    }
+
     /// The first tick at which `time` has passed for certain since a moment stamped with this one.
     pub(super) fn after(self, time: Duration) -> Self {
-        let steps = time.as_millis().div_ceil(Self::STEP.as_millis()) + 1;
+        let steps = time.as_secs().saturating_mul(Self::PER_SECOND)
+            + u64::from(time.subsec_nanos().div_ceil(Self::STEP_NANOS));
         Self(
             self.0
-                .saturating_add(u32::try_from(steps).unwrap_or(u32::MAX)),
+                .saturating_add(u32::try_from(steps).unwrap_or(u32::MAX))
+                .saturating_add(1),
         )
     }
 }
@@ -110,6 +123,29 @@ impl<M: Memory> Context<'_, M> {
                     Piece::Owned(owned) => self.shelf.owned.give(owned),
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_never_early() {
+        assert_eq!(
+            Tick::STEP * u32::try_from(Tick::PER_SECOND).unwrap(),
+            Duration::from_secs(1)
+        );
+        assert_eq!(Tick::STEP, Duration::from_nanos(Tick::STEP_NANOS.into()));
+        for millis in [1, 24, 25, 26, 999, 1000, 60_000] {
+            let (time, stamp) = (
+                Duration::from_millis(millis),
+                Tick::at(Duration::from_millis(1999)),
+            );
+            let due = Tick::STEP * stamp.after(time).0;
+            assert!(due >= Duration::from_millis(1999) + time);
+            assert!(due <= Duration::from_millis(1999) + time + 2 * Tick::STEP);
         }
     }
 }

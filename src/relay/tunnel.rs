@@ -20,7 +20,6 @@ use super::policy::{IdleEnd, TunnelPolicy};
 use super::shelf::{Bounds, Context, Tick};
 use crate::buffer::{Batch, Piece, Segment};
 use crate::close::{CloseReason, Errno, Side};
-use crate::observe::metrics::{DirectionMetrics, RelayMetrics};
 use crate::proto::frame::Masking;
 use crate::proto::handshake::Extensions;
 use crate::tls::TlsSession;
@@ -187,11 +186,11 @@ impl Tunnel {
             end.discarded_bytes += piece.len();
         }
         self.active = cx.now;
-        let metrics = Arc::clone(&cx.shelf.metrics);
-        let policy = Arc::clone(&self.policy);
-        let result =
-            self.half_mut(side)
-                .take_in(piece, fate, &policy, direction(&metrics, side), cx);
+        let half = match side {
+            Side::Client => &mut self.from_client,
+            Side::Backend => &mut self.from_backend,
+        };
+        let result = half.take_in(piece, side, fate, &self.policy, cx);
         if let (Err(error), Fate::Forward) = (result, fate) {
             self.end_with(CloseReason::BadFrame(side, error), cx);
         }
@@ -703,13 +702,6 @@ pub(super) struct Early {
     pub(super) plaintext: Vec<u8>,
     pub(super) ciphertext: Vec<u8>,
     pub(super) eof: bool,
-}
-
-fn direction(metrics: &RelayMetrics, source: Side) -> &DirectionMetrics {
-    match source {
-        Side::Client => &metrics.from_client,
-        Side::Backend => &metrics.from_backend,
-    }
 }
 
 // Four per KiB, so that an idle plain pair stays far below the 1 KiB promised for it.

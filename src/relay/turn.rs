@@ -35,6 +35,8 @@ pub(super) struct Relay<R> {
     log: AccessLog,
     began: Instant,
     now: Instant,
+    /// `now`, worked out once a turn.
+    tick: Tick,
     generation: u16,
     completions: Vec<Completion>,
     /// Slots that something happened to in this turn, each once.
@@ -96,6 +98,7 @@ impl<R: Ring> Relay<R> {
             log,
             began: now,
             now,
+            tick: Tick(0),
             generation: 0,
             completions: Vec::new(),
             touched: Vec::new(),
@@ -127,6 +130,7 @@ impl<R: Ring> Relay<R> {
     /// Handles everything that has completed and everything that is due at `now`. `true` when the relay was woken.
     pub(super) fn work(&mut self, now: Instant) -> bool {
         self.now = now;
+        self.tick = Tick::at(now.saturating_duration_since(self.began));
         let woken = self.handle_completions();
         self.handle_timers();
         self.feed_starved();
@@ -178,7 +182,7 @@ impl<R: Ring> Relay<R> {
             facts,
             permit,
         } = new;
-        let now = self.tick();
+        let now = self.tick;
         let (client, client_early) = self.take_endpoint(client);
         let (backend, backend_early) = self.take_endpoint(backend);
         let tunnel = Tunnel::new(client, backend, extensions, policy, now);
@@ -267,19 +271,13 @@ impl<R: Ring> Relay<R> {
             .collect()
     }
 
-    fn tick(&self) -> Tick {
-        let steps =
-            self.now.saturating_duration_since(self.began).as_millis() / Tick::STEP.as_millis();
-        Tick(u32::try_from(steps).unwrap_or(u32::MAX))
-    }
-
     /// Lets a tunnel handle something, and notes that its wishes have to be asked for.
     fn with<T>(
         &mut self,
         slot: u32,
         handle: impl FnOnce(&mut Tunnel, &mut Context<'_, R>) -> T,
     ) -> Option<T> {
-        let now = self.tick();
+        let now = self.tick;
         let entry = self.slots.get_mut(slot as usize)?;
         if !std::mem::replace(&mut entry.touched, true) {
             self.touched.push(slot);
@@ -365,7 +363,7 @@ impl<R: Ring> Relay<R> {
     }
 
     fn handle_timers(&mut self) {
-        let now = self.tick();
+        let now = self.tick;
         while let Some(slot) = self.wheel.pop(u64::from(now.0)) {
             self.shelf.metrics.timers.add(1);
             self.with(slot, Tunnel::handle_time);
@@ -386,14 +384,14 @@ impl<R: Ring> Relay<R> {
 
     /// Copies what waits for slow sockets, once a tick at most, so that they do not pin the buffers that all share.
     fn relieve_pressure(&mut self) {
-        let now = self.tick();
+        let now = self.tick;
         if !self.ring.account().is_low() || self.spilled_at == now {
             return;
         }
         self.spilled_at = now;
         for slot in self.keys() {
             for side in [Side::Client, Side::Backend] {
-                let now = self.tick();
+                let now = self.tick;
                 let Some(entry) = self.slots.get_mut(slot as usize) else {
                     continue;
                 };
@@ -418,7 +416,7 @@ impl<R: Ring> Relay<R> {
     /// Carries out what the touched tunnels want. Completions were all handled before, so that what came together goes out
     /// together.
     pub(super) fn drive(&mut self) {
-        let now = self.tick();
+        let now = self.tick;
         let mut touched = std::mem::take(&mut self.touched);
         for slot in touched.drain(..) {
             let Some(entry) = self.slots.get_mut(slot as usize) else {

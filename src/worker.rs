@@ -12,7 +12,7 @@ use crate::edge::{self, EdgeHandle};
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::{EdgeMetrics, RelayMetrics};
 use crate::relay::{self, RelayHandle};
-use crate::sys;
+use crate::sys::{self, Scheduling};
 
 /// What runs on one core.
 pub struct Worker {
@@ -117,7 +117,7 @@ fn spawn_relay(
         .name(format!("relay-{}", core.id))
         .spawn(move || {
             pin(core);
-            schedule_relay(&config);
+            report_scheduling(core, "relay", schedule_relay(&config));
             let (stood, report) = (ready.clone(), ready);
             let result = prepared.run(move || drop(stood.send(Ok(()))));
             finish(core, "relay", result, &report);
@@ -135,9 +135,7 @@ fn spawn_edge(
         .name(format!("edge-{}", core.id))
         .spawn(move || {
             pin(core);
-            if let Err(error) = sys::set_nice(nice) {
-                tracing::warn!(%error, nice, "workers.edge_nice is not in effect");
-            }
+            report_scheduling(core, "edge", sys::set_nice(nice));
             let (stood, report) = (ready.clone(), ready);
             let result = prepared.run(move || drop(stood.send(Ok(()))));
             finish(core, "edge", result, &report);
@@ -163,19 +161,31 @@ fn pin(core: core_affinity::CoreId) {
     }
 }
 
-/// Lets a woken relay preempt the edge of its core. What the kernel or our rights do not allow is a warning.
-fn schedule_relay(config: &WorkersConfig) {
-    let result = match config.relay_fifo {
+/// Lets a woken relay preempt the edge of its core.
+fn schedule_relay(config: &WorkersConfig) -> io::Result<()> {
+    match config.relay_fifo {
         Some(priority) => sys::set_fifo(priority),
         None if config.relay_slice.is_zero() => Ok(()),
         None => sys::set_slice(config.relay_slice),
-    };
-    if let Err(error) = result {
-        tracing::warn!(%error, "the relay's scheduling is not in effect");
+    }
+}
+
+/// Says what is in effect for the calling thread. What the kernel or our rights do not allow is a warning: everything
+/// works without it, with a longer tail under a storm of newcomers.
+fn report_scheduling(core: core_affinity::CoreId, part: &str, wanted: io::Result<()>) {
+    let core = core.id;
+    if let Err(error) = wanted {
+        tracing::warn!(core, part, %error, "the scheduling asked for is not in effect");
     }
     match sys::Scheduling::current() {
-        Ok(scheduling) => tracing::debug!(?scheduling, "relay"),
-        Err(error) => tracing::warn!(%error, "the relay's scheduling cannot be read back"),
+        Ok(Scheduling {
+            policy,
+            nice,
+            slice,
+        }) => {
+            tracing::info!(core, part, ?policy, nice, ?slice, "scheduling");
+        }
+        Err(error) => tracing::warn!(core, part, %error, "the scheduling cannot be read back"),
     }
 }
 

@@ -167,6 +167,14 @@ impl World {
         let ring = self.relay.ring();
         let held = self.relay.held_segments() + ring.parked_segments();
         assert_eq!(ring.account().live(), held, "segments do not add up");
+        let slots = self.relay.slots();
+        assert_eq!(
+            self.metrics.tunnels.value(),
+            slots as u64,
+            "slots do not add up"
+        );
+        let open = ring.sockets.iter().filter(|socket| !socket.closed).count();
+        assert!(open <= 2 * slots, "a freed slot has an open socket");
     }
 
     fn send(&mut self, pair: usize, from: Side, bytes: &[u8]) {
@@ -600,8 +608,12 @@ fn random_world(seed: u64) {
             }
             63..65 => {
                 unharmed[pair] = false;
-                let errno =
-                    [libc::ECONNRESET, libc::EPIPE, libc::ETIMEDOUT, libc::ENOMEM][random.below(4)];
+                // Every number, but for the two that mean something else here.
+                let errno = i32::try_from(1 + random.below(133)).unwrap();
+                let errno = match errno {
+                    libc::ECANCELED | libc::ENOBUFS => libc::EPIPE,
+                    errno => errno,
+                };
                 world.relay.ring_mut().socket(fd).failure = Some(errno);
             }
             65..67 => {

@@ -3,6 +3,10 @@
     unsafe_code,
     reason = "a global allocator that counts can be written in no other way"
 )]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by panicking"
+)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{Read, Write};

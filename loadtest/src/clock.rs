@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+#[expect(clippy::disallowed_methods, reason = "the one reader of the clock")]
 pub(crate) fn now() -> Instant {
     Instant::now()
 }

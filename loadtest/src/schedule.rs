@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn messages_missed_by_a_stall_are_due_at_their_own_times() {
-        let start = Instant::now();
+        let start = crate::clock::now();
         let mut schedule = Schedule::new(start, 1000.0);
         let stall = start + Duration::from_millis(50);
         let due: Vec<_> = std::iter::from_fn(|| schedule.poll(stall)).collect();

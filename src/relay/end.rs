@@ -180,10 +180,9 @@ impl TlsEnd {
             let opened =
                 self.session
                     .open(input, &mut |bytes| plain.extend(bytes), &mut self.records);
-            opened.map(|opened| {
+            opened.inspect(|opened| {
                 self.partial
                     .extend_from_slice(input.get(opened.consumed..).unwrap_or_default());
-                opened
             })
         } else {
             self.partial.extend_from_slice(cx.bytes(&piece));
@@ -192,9 +191,8 @@ impl TlsEnd {
                 &mut |bytes| plain.extend(bytes),
                 &mut self.records,
             );
-            opened.map(|opened| {
+            opened.inspect(|opened| {
                 self.partial.drain(..opened.consumed);
-                opened
             })
         };
         if self.partial.is_empty() {

@@ -64,6 +64,10 @@ pub(super) struct Shelf {
 
 /// Empty batches for reuse.
 #[derive(Default)]
+#[expect(
+    clippy::vec_box,
+    reason = "the boxes move into the ring and back; a batch itself is too large to copy"
+)]
 pub(super) struct Batches(Vec<Box<Batch>>);
 
 impl Batches {

@@ -335,7 +335,7 @@ impl Tunnel {
     }
 
     /// Closes both transports without a Close frame (spec U4): what waits is flushed, then close_notify, then the end.
-    fn disconnect<M: Memory>(&mut self, cx: &mut Context<'_, M>) {
+    fn disconnect<M: Memory>(&mut self, cx: &Context<'_, M>) {
         for side in [Side::Client, Side::Backend] {
             let end = self.end_mut(side);
             end.input = Input::Ended;
@@ -434,7 +434,7 @@ impl Tunnel {
         }
     }
 
-    fn enter<M: Memory>(&mut self, stage: Stage, cx: &mut Context<'_, M>) {
+    fn enter<M: Memory>(&mut self, stage: Stage, cx: &Context<'_, M>) {
         let Bounds {
             close_grace,
             linger,
@@ -599,7 +599,7 @@ impl Tunnel {
         Some(Action::Shutdown(end.fd))
     }
 
-    fn poll_receive<M: Memory>(&mut self, side: Side, cx: &mut Context<'_, M>) -> Option<Action> {
+    fn poll_receive<M: Memory>(&mut self, side: Side, cx: &Context<'_, M>) -> Option<Action> {
         let was_paused = self.half(side).was_paused();
         let paused = self
             .half_mut(side)

@@ -145,6 +145,10 @@ impl Buffers {
     }
 
     /// Lets the kernel see what was provided since the last call.
+    #[expect(
+        clippy::needless_pass_by_ref_mut,
+        reason = "the tail in the mapping is ours alone to write"
+    )]
     pub(super) fn publish(&mut self) {
         let base = self.entries.start.as_ptr().cast::<BufRingEntry>();
         // SAFETY: `base` is the start of a registered ring, whose first entry holds the tail in its reserved field.
@@ -162,6 +166,10 @@ impl Buffers {
         unsafe { std::slice::from_raw_parts(start, len) }
     }
 
+    #[expect(
+        clippy::needless_pass_by_ref_mut,
+        reason = "the borrow of the whole is what makes the slice exclusive"
+    )]
     pub(super) fn bytes_mut(&mut self, buffer: u16, start: usize, len: usize) -> &mut [u8] {
         let start = self.checked(buffer, start, len);
         // SAFETY: as in `bytes`; and the segment is borrowed mutably by our caller, and not in flight, so the bytes are its own.

@@ -107,6 +107,10 @@ impl Parked {
 /// Message headers and vectors of the sends that are queued and not yet submitted. The kernel copies them when it takes the
 /// entry (`IORING_FEAT_SUBMIT_STABLE`), so all are free again after every submission.
 struct Vectors {
+    #[expect(
+        clippy::vec_box,
+        reason = "queued entries hold the vectors' addresses, which must outlast this list's growth"
+    )]
     all: Vec<Box<Vector>>,
     used: usize,
 }

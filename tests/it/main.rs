@@ -4,6 +4,11 @@
     clippy::panic,
     reason = "a test that cannot go on says so by panicking"
 )]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the tests and their peers are threads outside the program: they may block, lock and look at the clock"
+)]
 
 mod support;
 

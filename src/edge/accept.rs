@@ -133,7 +133,10 @@ impl Accepting {
     fn take_batch(&mut self) -> Batch {
         for _ in 0..BATCH {
             match sys::accept(self.socket.as_fd()) {
-                Accepted::Connection(socket, client) => self.let_in(socket, client),
+                Accepted::Connection(socket, client) => {
+                    self.let_in(socket, client);
+                    super::give_way();
+                }
                 Accepted::Nobody => return Batch::Emptied,
                 Accepted::Lost(error) => tracing::debug!(%error, "a client left before its accept"),
                 Accepted::Exhausted(error) => {

@@ -140,7 +140,10 @@ impl Stream {
             if !self.tls.as_deref().is_some_and(TlsSession::is_handshaking) {
                 return Ok(());
             }
-            match self.attempt(scratch, into)? {
+            let attempt = self.attempt(scratch, into)?;
+            // The dearest step of a connection, up to some hundred microseconds of signing, is behind us.
+            super::give_way();
+            match attempt {
                 Attempt::Received(Received::End) => return Err(StreamError::GONE),
                 Attempt::Received(Received::Bytes) | Attempt::Fed => {}
                 Attempt::NothingThere => self.readable().await?,

@@ -687,3 +687,25 @@ fn random_world(seed: u64) {
     }
     world.rest();
 }
+
+#[test]
+fn sender_of_single_bytes_is_held_back_by_what_they_cost() {
+    let mut world = world(8, 512);
+    let pair = world.open(TunnelPolicy {
+        frames: FrameMode::Opaque,
+        ..policy()
+    });
+    let backend = world.fd(pair, Side::Backend);
+    world.relay.ring_mut().socket(backend).stuck = true;
+    for _ in 0..400 {
+        world.send(pair, Side::Client, b"x");
+        world.turn();
+    }
+    assert!(world.metrics.paused.value() > 0);
+    world.relay.ring_mut().socket(backend).stuck = false;
+    world.turns(400);
+    assert_eq!(world.received(pair, Side::Backend), [b'x'; 400]);
+    world.leave(pair, Side::Client);
+    world.leave(pair, Side::Backend);
+    world.rest();
+}

@@ -18,6 +18,7 @@ use crate::sys::{self, Scheduling};
 pub struct Worker {
     edge: EdgeHandle,
     relay: RelayHandle,
+    edge_metrics: Arc<EdgeMetrics>,
     relay_metrics: Arc<RelayMetrics>,
     threads: [JoinHandle<()>; 2],
 }
@@ -73,10 +74,11 @@ pub fn start(
         let (edge, prepared) =
             edge(index, relay.clone(), Arc::clone(&edge_metrics)).map_err(at("edge"))?;
         let edge_thread = spawn_edge(core, plan, prepared, &ready).map_err(at("edge"))?;
-        register(edge_metrics, Arc::clone(&relay_metrics));
+        register(Arc::clone(&edge_metrics), Arc::clone(&relay_metrics));
         workers.push(Worker {
             edge,
             relay,
+            edge_metrics,
             relay_metrics,
             threads: [edge_thread, relay_thread],
         });
@@ -234,5 +236,10 @@ impl control::Workers for &Workers {
             worker.edge.stop();
             worker.relay.stop();
         }
+    }
+
+    fn accepted(&self) -> u64 {
+        let accepted = |worker: &Worker| worker.edge_metrics.accepted.value();
+        self.0.iter().map(accepted).sum()
     }
 }

@@ -18,13 +18,13 @@ use socket2::Socket;
 
 use super::connection::{self, Client};
 use super::listen::Listener;
-use super::race::{First, race};
 use super::refuse::{Last, write_error};
 use super::stream::Stream;
 use super::{Began, Edge, Peer, wall_clock};
 use crate::close::CloseReason;
 use crate::config::Scheme;
 use crate::connections::Place;
+use crate::race::{First, race};
 use crate::sys::{self, Accepted};
 
 /// Connections taken in one go; then the others of this core get their turn.

@@ -17,7 +17,6 @@ mod fields;
 mod forward;
 mod listen;
 mod pool;
-mod race;
 mod refuse;
 mod request;
 mod route;
@@ -326,8 +325,8 @@ impl Edge {
     /// Waits for the requests that are being served; who is between two requests is not waited for.
     async fn finish(&self, inbox: &mut Inbox) {
         while self.metrics.connections.value() > self.idle.get() {
-            let check = race::race(inbox.next(), sleep(STOP_CHECK)).await;
-            if let race::First::Work(Command::Stop) = check {
+            let check = crate::race::race(inbox.next(), sleep(STOP_CHECK)).await;
+            if let crate::race::First::Work(Command::Stop) = check {
                 return;
             }
         }

@@ -15,7 +15,6 @@ use super::connect::{Connected, connect};
 use super::connection::Client;
 use super::forward::request_head;
 use super::pool::Buffer;
-use super::race::{First, race};
 use super::request::Request;
 use super::stream::{Received, Stream};
 use super::{Edge, Peer, refuse, route, wall_clock};
@@ -23,6 +22,7 @@ use crate::catalog::{Api, Member};
 use crate::close::{CloseReason, Deadline, Side};
 use crate::observe::access_log::TunnelFacts;
 use crate::proto::handshake::{Offer, Upgraded, check_answer, check_request};
+use crate::race::{First, race};
 use crate::relay::{Permit, Tunnel};
 
 /// Longest time for a connection to a backend, whatever the API's timeout (spec U5).

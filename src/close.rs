@@ -137,7 +137,7 @@ pub enum CloseReason {
     },
     /// An ordinary call where only upgrades are served.
     NotAnUpgrade,
-    /// The connection limit is reached.
+    /// The connection limit is reached, or no descriptor is left.
     ConnectionLimit,
     /// The relay had no room within the time allowed.
     NoPermit,

@@ -85,6 +85,9 @@ async fn establish(
     let offer = check_request(&request.head, &request.facts, buf);
     let offer = offer.map_err(CloseReason::BadHandshake)?;
     let api = route::route(edge, &client.peer, request, buf)?;
+    if !api.backend.method.takes_get() {
+        return Err(CloseReason::NoUpgrade);
+    }
     let permit = permit(edge).await?;
     let mut early = edge.pool.buffer();
     let behind = buf.get(request.head.len..).unwrap_or_default();

@@ -137,7 +137,9 @@ pub enum CloseReason {
     },
     /// An ordinary call where only upgrades are served.
     NotAnUpgrade,
-    /// The connection limit is reached.
+    /// An upgrade to an API whose backend is asked with a method that no opening handshake has (spec 1.6).
+    NoUpgrade,
+    /// The connection limit is reached, or no descriptor is left.
     ConnectionLimit,
     /// The relay had no room within the time allowed.
     NoPermit,
@@ -206,9 +208,10 @@ impl CloseReason {
             Self::BadHead(
                 HeadError::FieldTooLong | HeadError::FieldsTooLong | HeadError::TooManyFields,
             ) => Some(error(494, "APIG.0201", "Request headers too large")),
-            Self::BadHead(HeadError::Malformed(_)) | Self::BadTarget | Self::NotAnUpgrade => {
-                Some(API_REQUEST_ERROR)
-            }
+            Self::BadHead(HeadError::Malformed(_))
+            | Self::BadTarget
+            | Self::NotAnUpgrade
+            | Self::NoUpgrade => Some(API_REQUEST_ERROR),
             // RFC 6455 §4.2.2: 426 with the version that would be understood.
             Self::BadHandshake(HandshakeError::Version) => {
                 Some(error(426, "APIG.0201", "API request error"))
@@ -263,6 +266,7 @@ impl CloseReason {
             | Self::NoMethod
             | Self::WrongScheme { .. }
             | Self::NotAnUpgrade
+            | Self::NoUpgrade
             | Self::ConnectionLimit
             | Self::NoPermit
             | Self::NoHeadRoom
@@ -314,6 +318,7 @@ impl CloseReason {
             | Self::BadTarget
             | Self::NoRoute
             | Self::NoMethod
+            | Self::NoUpgrade
             | Self::WrongScheme { .. } => Blame::Client,
             Self::TimedOut(
                 Deadline::TlsHandshake | Deadline::RequestHead | Deadline::KeepAlive,
@@ -373,12 +378,13 @@ impl CloseReason {
             Self::BadAnswer(_) => 32,
             Self::UpgradeRefused(_) => 33,
             Self::NoHeadRoom => 34,
+            Self::NoUpgrade => 35,
         }
     }
 }
 
 /// Every value of the `reason` label, in the order of `CloseReason::index`.
-pub const LABELS: [&str; 35] = [
+pub const LABELS: [&str; 36] = [
     "finished",
     "idle",
     "drained",
@@ -414,4 +420,5 @@ pub const LABELS: [&str; 35] = [
     "bad_answer",
     "upgrade_refused",
     "no_head_room",
+    "no_upgrade",
 ];

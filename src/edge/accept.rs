@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -192,17 +192,14 @@ impl Accepting {
         {
             let mut answer = Vec::new();
             write_error(&mut answer, &error, began.id, Last::with_body(wall_clock()));
-            match Stream::new(socket) {
-                Ok(mut stream) => {
-                    stream.write_at_once(&answer);
-                    if let Err(error) = stream.shut_down() {
-                        tracing::trace!(%error, "a client left before it was turned away");
-                    }
-                    status = Some(error.status);
-                }
-                Err(error) => tracing::trace!(%error, "a client can't be turned away politely"),
+            let said = socket.send_with_flags(&answer, libc::MSG_NOSIGNAL);
+            match said.and_then(|_| socket.shutdown(Shutdown::Write)) {
+                Ok(()) => status = Some(error.status),
+                Err(error) => tracing::trace!(%error, "a client left before it was turned away"),
             }
         }
+        // Not given to the runtime, which would close it some time later: its descriptor may be the last one.
+        drop(socket);
         self.edge.refused(began.refusal(peer, reason, status));
     }
 

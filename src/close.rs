@@ -107,6 +107,8 @@ pub enum CloseReason {
     BadFrame(Side, FrameError),
     /// This side accepted no byte for `slow_consumer_timeout` while bytes waited for it.
     SlowConsumer(Side),
+    /// This side ended its stream without a Close frame (RFC 6455 §7.1.5: 1006 for the other).
+    EndOfStream(Side),
     /// This side's TLS stream ended without close_notify before a Close frame.
     Truncated(Side),
     /// This side broke TLS.
@@ -188,6 +190,7 @@ impl CloseReason {
             | Self::Drained
             | Self::BadFrame(..)
             | Self::SlowConsumer(_)
+            | Self::EndOfStream(_)
             | Self::Truncated(_)
             | Self::Tls(_)
             | Self::TlsKeysUsedUp(_)
@@ -254,7 +257,11 @@ impl CloseReason {
             Self::SlowConsumer(slow) if slow == to => None,
             Self::SlowConsumer(Side::Client) => Some(1008),
             Self::SlowConsumer(Side::Backend) => Some(1013),
-            Self::Finished | Self::Truncated(_) | Self::Tls(_) | Self::Io(..) => None,
+            Self::Finished
+            | Self::EndOfStream(_)
+            | Self::Truncated(_)
+            | Self::Tls(_)
+            | Self::Io(..) => None,
             Self::ClientGone
             | Self::TimedOut(_)
             | Self::ClientTlsFailed
@@ -307,6 +314,7 @@ impl CloseReason {
             | Self::TlsKeysUsedUp(_) => Blame::Proxy,
             Self::BadFrame(side, _)
             | Self::SlowConsumer(side)
+            | Self::EndOfStream(side)
             | Self::Truncated(side)
             | Self::Tls(side)
             | Self::Io(side, _) => side.into(),
@@ -379,12 +387,13 @@ impl CloseReason {
             Self::UpgradeRefused(_) => 33,
             Self::NoHeadRoom => 34,
             Self::NoUpgrade => 35,
+            Self::EndOfStream(_) => 36,
         }
     }
 }
 
 /// Every value of the `reason` label, in the order of `CloseReason::index`.
-pub const LABELS: [&str; 36] = [
+pub const LABELS: [&str; 37] = [
     "finished",
     "idle",
     "drained",
@@ -421,4 +430,5 @@ pub const LABELS: [&str; 36] = [
     "upgrade_refused",
     "no_head_room",
     "no_upgrade",
+    "end_of_stream",
 ];

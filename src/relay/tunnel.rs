@@ -106,7 +106,7 @@ impl Tunnel {
         }
     }
 
-    /// Why the tunnel ends; both directions simply ended where nothing else was said.
+    /// Why the tunnel ends.
     pub(super) fn reason(&self) -> CloseReason {
         self.reason.unwrap_or(CloseReason::Finished)
     }
@@ -202,7 +202,7 @@ impl Tunnel {
         if let (Err(error), Fate::Forward) = (result, fate) {
             self.end_with(CloseReason::BadFrame(side, error), cx);
         }
-        if self.first_close.is_none() && self.reason.is_none() && self.half(side).close_seen() {
+        if self.first_close.is_none() && self.stage == Stage::Open && self.half(side).close_seen() {
             self.first_close = Some(side);
         }
         self.place_closes(cx);
@@ -227,6 +227,11 @@ impl Tunnel {
         if truncated && !closed && self.stage == Stage::Open {
             self.break_off(side, CloseReason::Truncated(side), cx);
             return;
+        }
+        let looked_at = !self.from_client.takes_no_close() && !self.from_backend.takes_no_close();
+        if looked_at {
+            // Nobody has said a word of closing. The other side may still end the tunnel for a reason of its own.
+            self.reason = self.reason.or(Some(CloseReason::EndOfStream(side)));
         }
         // No boundary will be reached any more in this direction.
         self.half_mut(side).give_up_close();

@@ -300,7 +300,7 @@ fn bytes_pass_both_ways_unchanged() {
     );
     world.leave(pair, Side::Backend);
     world.rest();
-    assert_eq!(world.ended_by(CloseReason::Finished), 1);
+    assert_eq!(world.ended_by(CloseReason::EndOfStream(Side::Client)), 1);
 }
 
 #[test]

@@ -379,10 +379,6 @@ impl Batch {
         self.pieces.iter()
     }
 
-    pub fn pieces_mut(&mut self) -> impl Iterator<Item = &mut Piece> {
-        self.pieces.iter_mut()
-    }
-
     /// How many pieces.
     pub fn len(&self) -> usize {
         self.pieces.len()
@@ -394,6 +390,11 @@ impl Batch {
 
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// What holding this batch costs, in bytes: a piece is not free, however little it names.
+    pub fn cost(&self) -> usize {
+        self.bytes + self.pieces.len() * size_of::<Piece>()
     }
 
     pub fn has_segments(&self) -> bool {

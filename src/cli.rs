@@ -68,7 +68,7 @@ pub struct Proxy {
     pub listen: Vec<SocketAddr>,
 
     /// Where to forward to, as ws://host:port/path (http, wss and https as well); several are used in turn, and have to
-    /// agree on their path
+    /// agree on their path, which needs --path
     #[arg(long, value_name = "URL", required = true, num_args = 1..)]
     pub backend: Vec<String>,
 

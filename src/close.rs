@@ -107,6 +107,8 @@ pub enum CloseReason {
     BadFrame(Side, FrameError),
     /// This side accepted no byte for `slow_consumer_timeout` while bytes waited for it.
     SlowConsumer(Side),
+    /// This side ended its stream without a Close frame (RFC 6455 §7.1.5: 1006 for the other).
+    EndOfStream(Side),
     /// This side's TLS stream ended without close_notify before a Close frame.
     Truncated(Side),
     /// This side broke TLS.
@@ -137,7 +139,9 @@ pub enum CloseReason {
     },
     /// An ordinary call where only upgrades are served.
     NotAnUpgrade,
-    /// The connection limit is reached.
+    /// An upgrade to an API whose backend is asked with a method that no opening handshake has (spec 1.6).
+    NoUpgrade,
+    /// The connection limit is reached, or no descriptor is left.
     ConnectionLimit,
     /// The relay had no room within the time allowed.
     NoPermit,
@@ -186,6 +190,7 @@ impl CloseReason {
             | Self::Drained
             | Self::BadFrame(..)
             | Self::SlowConsumer(_)
+            | Self::EndOfStream(_)
             | Self::Truncated(_)
             | Self::Tls(_)
             | Self::TlsKeysUsedUp(_)
@@ -206,9 +211,10 @@ impl CloseReason {
             Self::BadHead(
                 HeadError::FieldTooLong | HeadError::FieldsTooLong | HeadError::TooManyFields,
             ) => Some(error(494, "APIG.0201", "Request headers too large")),
-            Self::BadHead(HeadError::Malformed(_)) | Self::BadTarget | Self::NotAnUpgrade => {
-                Some(API_REQUEST_ERROR)
-            }
+            Self::BadHead(HeadError::Malformed(_))
+            | Self::BadTarget
+            | Self::NotAnUpgrade
+            | Self::NoUpgrade => Some(API_REQUEST_ERROR),
             // RFC 6455 §4.2.2: 426 with the version that would be understood.
             Self::BadHandshake(HandshakeError::Version) => {
                 Some(error(426, "APIG.0201", "API request error"))
@@ -251,7 +257,11 @@ impl CloseReason {
             Self::SlowConsumer(slow) if slow == to => None,
             Self::SlowConsumer(Side::Client) => Some(1008),
             Self::SlowConsumer(Side::Backend) => Some(1013),
-            Self::Finished | Self::Truncated(_) | Self::Tls(_) | Self::Io(..) => None,
+            Self::Finished
+            | Self::EndOfStream(_)
+            | Self::Truncated(_)
+            | Self::Tls(_)
+            | Self::Io(..) => None,
             Self::ClientGone
             | Self::TimedOut(_)
             | Self::ClientTlsFailed
@@ -263,6 +273,7 @@ impl CloseReason {
             | Self::NoMethod
             | Self::WrongScheme { .. }
             | Self::NotAnUpgrade
+            | Self::NoUpgrade
             | Self::ConnectionLimit
             | Self::NoPermit
             | Self::NoHeadRoom
@@ -303,6 +314,7 @@ impl CloseReason {
             | Self::TlsKeysUsedUp(_) => Blame::Proxy,
             Self::BadFrame(side, _)
             | Self::SlowConsumer(side)
+            | Self::EndOfStream(side)
             | Self::Truncated(side)
             | Self::Tls(side)
             | Self::Io(side, _) => side.into(),
@@ -314,6 +326,7 @@ impl CloseReason {
             | Self::BadTarget
             | Self::NoRoute
             | Self::NoMethod
+            | Self::NoUpgrade
             | Self::WrongScheme { .. } => Blame::Client,
             Self::TimedOut(
                 Deadline::TlsHandshake | Deadline::RequestHead | Deadline::KeepAlive,
@@ -373,12 +386,14 @@ impl CloseReason {
             Self::BadAnswer(_) => 32,
             Self::UpgradeRefused(_) => 33,
             Self::NoHeadRoom => 34,
+            Self::NoUpgrade => 35,
+            Self::EndOfStream(_) => 36,
         }
     }
 }
 
 /// Every value of the `reason` label, in the order of `CloseReason::index`.
-pub const LABELS: [&str; 35] = [
+pub const LABELS: [&str; 37] = [
     "finished",
     "idle",
     "drained",
@@ -414,4 +429,6 @@ pub const LABELS: [&str; 35] = [
     "bad_answer",
     "upgrade_refused",
     "no_head_room",
+    "no_upgrade",
+    "end_of_stream",
 ];

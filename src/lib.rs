@@ -25,6 +25,7 @@ pub mod edge;
 pub mod relay;
 
 pub mod buffer;
+mod race;
 #[expect(
     unsafe_code,
     reason = "the home of system calls that std and socket2 do not offer"

@@ -174,7 +174,13 @@ fn forward(
         members.push(member);
     }
     let backend_path = match (backend_path, &path) {
-        (Some(path), _) => BackendPath::Fixed(path.to_owned()),
+        (Some(path), Some(_)) => BackendPath::Fixed(path.to_owned()),
+        (Some(unused), None) => {
+            return Err(failure(format!(
+                "--backend: without --path every path is forwarded as it is, so that {unused} would never be asked for; \
+                 leave it out, or say with --path which path leads there"
+            )));
+        }
         // The reference scenario: /hello in, / out.
         (None, Some(_)) => BackendPath::Fixed("/".to_owned()),
         (None, None) => BackendPath::Same,

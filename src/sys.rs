@@ -58,6 +58,15 @@ pub fn set_reset_on_close(fd: i32) {
     };
 }
 
+/// Has the allocator give whole free pages back to the kernel, where it can.
+pub fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: the call takes no pointers, and locks what it touches.
+    unsafe {
+        libc::malloc_trim(0)
+    };
+}
+
 /// The kernel's release, as `uname -r` says it.
 pub fn kernel_release() -> String {
     // SAFETY: all-zero bytes are a valid `utsname`: arrays of characters.

@@ -12,12 +12,13 @@ use crate::edge::{self, EdgeHandle};
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::{EdgeMetrics, RelayMetrics};
 use crate::relay::{self, RelayHandle};
-use crate::sys;
+use crate::sys::{self, Scheduling};
 
 /// What runs on one core.
 pub struct Worker {
     edge: EdgeHandle,
     relay: RelayHandle,
+    edge_metrics: Arc<EdgeMetrics>,
     relay_metrics: Arc<RelayMetrics>,
     threads: [JoinHandle<()>; 2],
 }
@@ -73,10 +74,11 @@ pub fn start(
         let (edge, prepared) =
             edge(index, relay.clone(), Arc::clone(&edge_metrics)).map_err(at("edge"))?;
         let edge_thread = spawn_edge(core, plan, prepared, &ready).map_err(at("edge"))?;
-        register(edge_metrics, Arc::clone(&relay_metrics));
+        register(Arc::clone(&edge_metrics), Arc::clone(&relay_metrics));
         workers.push(Worker {
             edge,
             relay,
+            edge_metrics,
             relay_metrics,
             threads: [edge_thread, relay_thread],
         });
@@ -117,7 +119,7 @@ fn spawn_relay(
         .name(format!("relay-{}", core.id))
         .spawn(move || {
             pin(core);
-            schedule_relay(&config);
+            report_scheduling(core, "relay", schedule_relay(&config));
             let (stood, report) = (ready.clone(), ready);
             let result = prepared.run(move || drop(stood.send(Ok(()))));
             finish(core, "relay", result, &report);
@@ -135,9 +137,7 @@ fn spawn_edge(
         .name(format!("edge-{}", core.id))
         .spawn(move || {
             pin(core);
-            if let Err(error) = sys::set_nice(nice) {
-                tracing::warn!(%error, nice, "workers.edge_nice is not in effect");
-            }
+            report_scheduling(core, "edge", sys::set_nice(nice));
             let (stood, report) = (ready.clone(), ready);
             let result = prepared.run(move || drop(stood.send(Ok(()))));
             finish(core, "edge", result, &report);
@@ -163,19 +163,31 @@ fn pin(core: core_affinity::CoreId) {
     }
 }
 
-/// Lets a woken relay preempt the edge of its core. What the kernel or our rights do not allow is a warning.
-fn schedule_relay(config: &WorkersConfig) {
-    let result = match config.relay_fifo {
+/// Lets a woken relay preempt the edge of its core.
+fn schedule_relay(config: &WorkersConfig) -> io::Result<()> {
+    match config.relay_fifo {
         Some(priority) => sys::set_fifo(priority),
         None if config.relay_slice.is_zero() => Ok(()),
         None => sys::set_slice(config.relay_slice),
-    };
-    if let Err(error) = result {
-        tracing::warn!(%error, "the relay's scheduling is not in effect");
+    }
+}
+
+/// Says what is in effect for the calling thread. What the kernel or our rights do not allow is a warning: everything
+/// works without it, with a longer tail under a storm of newcomers.
+fn report_scheduling(core: core_affinity::CoreId, part: &str, wanted: io::Result<()>) {
+    let core = core.id;
+    if let Err(error) = wanted {
+        tracing::warn!(core, part, %error, "the scheduling asked for is not in effect");
     }
     match sys::Scheduling::current() {
-        Ok(scheduling) => tracing::debug!(?scheduling, "relay"),
-        Err(error) => tracing::warn!(%error, "the relay's scheduling cannot be read back"),
+        Ok(Scheduling {
+            policy,
+            nice,
+            slice,
+        }) => {
+            tracing::info!(core, part, ?policy, nice, ?slice, "scheduling");
+        }
+        Err(error) => tracing::warn!(core, part, %error, "the scheduling cannot be read back"),
     }
 }
 
@@ -224,5 +236,10 @@ impl control::Workers for &Workers {
             worker.edge.stop();
             worker.relay.stop();
         }
+    }
+
+    fn accepted(&self) -> u64 {
+        let accepted = |worker: &Worker| worker.edge_metrics.accepted.value();
+        self.0.iter().map(accepted).sum()
     }
 }

@@ -52,6 +52,7 @@ impl Catalog {
             policy: Arc::new(forward.policy),
             backend: Backend {
                 members: forward.members,
+                method: Method::Any,
                 path: forward.backend_path,
             },
             timeout: forward.timeout,
@@ -217,6 +218,7 @@ impl<'a> Build<'a> {
             }),
             backend: Backend {
                 members: vec![member],
+                method: api.backend.method,
                 path: BackendPath::Fixed(path),
             },
             timeout: api.backend.timeout,

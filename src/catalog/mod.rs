@@ -163,6 +163,8 @@ impl fmt::Display for Api {
 pub struct Backend {
     /// Used in turn; never empty.
     pub members: Vec<Member>,
+    /// What it is asked with; `Any`: as the client asked.
+    pub method: Method,
     pub path: BackendPath,
 }
 

@@ -4,6 +4,7 @@ pub mod admin;
 pub mod resolver;
 pub mod signals;
 
+use std::convert::Infallible;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,6 +19,8 @@ use self::admin::{Admin, AdminSocket};
 use self::signals::{Signal, Signals};
 use crate::observe::access_log::AccessLog;
 use crate::observe::registry::Registry;
+use crate::race::{First, race};
+use crate::sys;
 
 /// How often the open tunnels are counted during a drain: what a stop may be late by.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
@@ -57,6 +60,8 @@ pub trait Workers {
     fn tunnels_open(&self) -> u64;
     /// Ends the threads, whatever is still open.
     fn stop_now(&self);
+    /// Connections accepted since the start.
+    fn accepted(&self) -> u64;
 }
 
 /// What the control thread works with.
@@ -104,7 +109,12 @@ impl<W: Workers> Control<W> {
             }
             None => None,
         };
-        if wait_for_stop(&mut signals, &access_log).await == Stop::Politely {
+        let signal = wait_for_stop(&mut signals, &access_log);
+        let stop = match race(signal, give_memory_back(&workers)).await {
+            First::Work(stop) => stop,
+            First::Other(never) => match never {},
+        };
+        if stop == Stop::Politely {
             readiness.set(State::Stopping);
             drain(&workers, &mut signals, drain_limit).await;
         }
@@ -137,6 +147,24 @@ async fn wait_for_stop(signals: &mut Receiver<Signal>, access_log: &AccessLog) -
             // The senders live as long as this thread's runtime.
             Err(_) => return Stop::Now,
         }
+    }
+}
+
+/// How long nobody may have come before memory is looked after.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// Handshakes leave holes between what lives on: when a wave of them is over, the allocator gives whole free pages back. Not
+/// during one, since it locks each arena for a while. Never ends.
+async fn give_memory_back<W: Workers>(workers: &W) -> Infallible {
+    let (mut before, mut trimmed) = (0, 0);
+    loop {
+        sleep(QUIET).await;
+        let accepted = workers.accepted();
+        if accepted == before && accepted != trimmed {
+            sys::give_memory_back();
+            trimmed = accepted;
+        }
+        before = accepted;
     }
 }
 
@@ -209,6 +237,10 @@ mod tests {
 
         fn stop_now(&self) {
             self.calls.borrow_mut().push("stop_now");
+        }
+
+        fn accepted(&self) -> u64 {
+            0
         }
     }
 

@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,13 +18,13 @@ use socket2::Socket;
 
 use super::connection::{self, Client};
 use super::listen::Listener;
-use super::race::{First, race};
 use super::refuse::{Last, write_error};
 use super::stream::Stream;
 use super::{Began, Edge, Peer, wall_clock};
 use crate::close::CloseReason;
 use crate::config::Scheme;
 use crate::connections::Place;
+use crate::race::{First, race};
 use crate::sys::{self, Accepted};
 
 /// Connections taken in one go; then the others of this core get their turn.
@@ -133,7 +133,10 @@ impl Accepting {
     fn take_batch(&mut self) -> Batch {
         for _ in 0..BATCH {
             match sys::accept(self.socket.as_fd()) {
-                Accepted::Connection(socket, client) => self.let_in(socket, client),
+                Accepted::Connection(socket, client) => {
+                    self.let_in(socket, client);
+                    super::give_way();
+                }
                 Accepted::Nobody => return Batch::Emptied,
                 Accepted::Lost(error) => tracing::debug!(%error, "a client left before its accept"),
                 Accepted::Exhausted(error) => {
@@ -189,17 +192,14 @@ impl Accepting {
         {
             let mut answer = Vec::new();
             write_error(&mut answer, &error, began.id, Last::with_body(wall_clock()));
-            match Stream::new(socket) {
-                Ok(mut stream) => {
-                    stream.write_at_once(&answer);
-                    if let Err(error) = stream.shut_down() {
-                        tracing::trace!(%error, "a client left before it was turned away");
-                    }
-                    status = Some(error.status);
-                }
-                Err(error) => tracing::trace!(%error, "a client can't be turned away politely"),
+            let said = socket.send_with_flags(&answer, libc::MSG_NOSIGNAL);
+            match said.and_then(|_| socket.shutdown(Shutdown::Write)) {
+                Ok(()) => status = Some(error.status),
+                Err(error) => tracing::trace!(%error, "a client left before it was turned away"),
             }
         }
+        // Not given to the runtime, which would close it some time later: its descriptor may be the last one.
+        drop(socket);
         self.edge.refused(began.refusal(peer, reason, status));
     }
 

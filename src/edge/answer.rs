@@ -109,7 +109,13 @@ pub(super) fn ordinary_head(
     debug_assert!(written.is_ok(), "writing to a vector does not fail");
     out.extend_from_slice(head.reason.of(buf));
     out.extend_from_slice(b"\r\n");
-    put_end_to_end(&mut out, head, buf, id, &[])?;
+    // RFC 9110 §8.6: a 204 has no length, whatever the backend says; some clients would wait for that many bytes.
+    let left_out: &[&[u8]] = if head.status == 204 {
+        &[b"content-length"]
+    } else {
+        &[]
+    };
+    put_end_to_end(&mut out, head, buf, id, left_out)?;
     if length == BodyLength::Chunked {
         put(&mut out, b"Transfer-Encoding", b"chunked");
     }
@@ -177,6 +183,9 @@ pub(super) async fn relay(
     buf.consume(head.len);
     let mut scanner = BodyScanner::new(length);
     let mut unsent = out;
+    if let Err(reason) = take_body(&mut buf, &mut scanner, &mut unsent) {
+        return Relayed::Refused(reason);
+    }
     loop {
         let outcome = timeout(
             api.timeout,
@@ -196,6 +205,19 @@ enum Piece {
     Last,
 }
 
+/// Moves what belongs to the body from `buf` to the end of `unsent`.
+fn take_body(
+    buf: &mut Buffer,
+    scanner: &mut BodyScanner,
+    unsent: &mut Vec<u8>,
+) -> Result<(), CloseReason> {
+    let of_body = scanner.scan(buf);
+    let of_body = of_body.map_err(|_| CloseReason::BadAnswer(AnswerError::NotHttp))?;
+    unsent.extend_from_slice(buf.get(..of_body).unwrap_or_default());
+    buf.consume(usize::MAX);
+    Ok(())
+}
+
 /// Sends on what is there, and receives the next piece.
 async fn relay_piece(
     edge: &Edge,
@@ -205,10 +227,6 @@ async fn relay_piece(
     scanner: &mut BodyScanner,
     unsent: &mut Vec<u8>,
 ) -> Result<Piece, CloseReason> {
-    let of_body = scanner.scan(buf);
-    let of_body = of_body.map_err(|_| CloseReason::BadAnswer(AnswerError::NotHttp))?;
-    unsent.extend_from_slice(buf.get(..of_body).unwrap_or_default());
-    buf.consume(usize::MAX);
     let written = client.stream.write(unsent).await;
     written.map_err(|_| CloseReason::ClientGone)?;
     unsent.clear();
@@ -221,7 +239,7 @@ async fn relay_piece(
         Err(error) => Err(error),
     };
     match received {
-        Ok(Received::Bytes) => Ok(Piece::More),
+        Ok(Received::Bytes) => take_body(buf, scanner, unsent).map(|()| Piece::More),
         Ok(Received::End) if scanner.is_complete_at_eof() => Ok(Piece::Last),
         Err(StreamError::Full(_)) => Err(CloseReason::NoHeadRoom),
         Ok(Received::End) | Err(_) => Err(CloseReason::BackendGone),

@@ -89,7 +89,7 @@ async fn connect_to(edge: &Edge, address: SocketAddr, turn: usize) -> Result<Str
 
 async fn connect_from(source: Option<IpAddr>, address: SocketAddr) -> Result<Stream, CloseReason> {
     let socket = socket_from(source, address);
-    let socket = socket.map_err(|error| CloseReason::ConnectFailed(Errno::of(&error)))?;
+    let socket = socket.map_err(|error| no_socket(&error))?;
     let stream = begin(socket, address).map_err(|error| failure(&error))?;
     stream.connected().await.map_err(|error| failure(&error))?;
     Ok(stream)
@@ -113,6 +113,14 @@ fn begin(socket: Socket, address: SocketAddr) -> io::Result<Stream> {
     match socket.connect(&address.into()) {
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
         Ok(()) | Err(_) => Stream::new(socket),
+    }
+}
+
+/// Why there is no socket to connect with. A lack of descriptors is ours, and says nothing about the backend.
+fn no_socket(error: &io::Error) -> CloseReason {
+    match error.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE) => CloseReason::ConnectionLimit,
+        _ => CloseReason::ConnectFailed(Errno::of(error)),
     }
 }
 
@@ -154,6 +162,16 @@ mod tests {
         assert_eq!(order(1), [2, 3, 1]);
         assert_eq!(order(5), [3, 1, 2]);
         assert_eq!(in_turn::<u8>(&[], 7).count(), 0);
+    }
+
+    #[test]
+    fn a_lack_of_descriptors_is_not_blamed_on_the_backend() {
+        let reason = |errno| no_socket(&io::Error::from_raw_os_error(errno));
+        assert_eq!(reason(libc::EMFILE), CloseReason::ConnectionLimit);
+        assert_eq!(
+            reason(libc::EADDRNOTAVAIL),
+            CloseReason::ConnectFailed(Errno(libc::EADDRNOTAVAIL))
+        );
     }
 
     #[test]

@@ -87,6 +87,8 @@ pub(super) struct Stream {
     heard: bool,
     /// A poll was given up and may still be in the ring.
     poll_left: bool,
+    /// What the relay will get, where the socket's own descriptor has to stay.
+    duplicate: Option<OwnedFd>,
 }
 
 impl Stream {
@@ -100,6 +102,7 @@ impl Stream {
             eof: false,
             heard: false,
             poll_left: false,
+            duplicate: None,
         })
     }
 
@@ -140,7 +143,10 @@ impl Stream {
             if !self.tls.as_deref().is_some_and(TlsSession::is_handshaking) {
                 return Ok(());
             }
-            match self.attempt(scratch, into)? {
+            let attempt = self.attempt(scratch, into)?;
+            // The dearest step of a connection, up to some hundred microseconds of signing, is behind us.
+            super::give_way();
+            match attempt {
                 Attempt::Received(Received::End) => return Err(StreamError::GONE),
                 Attempt::Received(Received::Bytes) | Attempt::Fed => {}
                 Attempt::NothingThere => self.readable().await?,
@@ -254,14 +260,6 @@ impl Stream {
         send_all(&self.socket, bytes).await
     }
 
-    /// Sends `bytes` as far as the socket takes them at once: for a last word to a client that is turned away.
-    pub(super) fn write_at_once(&mut self, bytes: &[u8]) {
-        if self.tls.is_none() {
-            self.unsent.extend_from_slice(bytes);
-            self.send_last_word();
-        }
-    }
-
     async fn flush(&mut self) -> Result<(), StreamError> {
         if !self.unsent.is_empty() {
             send_all(&self.socket, &self.unsent).await?;
@@ -296,7 +294,7 @@ impl Stream {
     }
 
     /// Ends the sending direction.
-    pub(super) fn shut_down(&self) -> io::Result<()> {
+    fn shut_down(&self) -> io::Result<()> {
         let fd = sys::descriptor_of(&self.socket);
         SockRef::from(&fd).shutdown(Shutdown::Write)
     }
@@ -319,35 +317,37 @@ impl Stream {
         sys::set_reset_on_close(self.socket.as_raw_fd());
     }
 
+    /// Takes now what `into_endpoint` would lack if no descriptor were left by then.
+    pub(super) fn prepare_endpoint(&mut self) -> io::Result<()> {
+        // monoio gives a descriptor up only while nothing in the ring refers to it. Where a poll was given up, a duplicate
+        // goes on, and monoio closes the first one when the poll has gone.
+        if self.poll_left && self.duplicate.is_none() {
+            let own = sys::descriptor_of(&self.socket);
+            self.duplicate = Some(own.try_clone_to_owned()?);
+        }
+        Ok(())
+    }
+
     /// Gives the connection up to the relay. Everything written has been sent by now; `plaintext` was read from it and
     /// not used.
-    pub(super) fn into_endpoint(self, plaintext: Vec<u8>) -> io::Result<Endpoint> {
+    pub(super) fn into_endpoint(mut self, plaintext: Vec<u8>) -> io::Result<Endpoint> {
         debug_assert!(self.unsent.is_empty());
+        self.prepare_endpoint()?;
         let Self {
             socket,
             tls,
             ciphertext,
             eof,
-            poll_left,
+            duplicate,
             ..
         } = self;
         Ok(Endpoint {
-            socket: take_descriptor(socket, poll_left)?,
+            socket: duplicate.unwrap_or_else(|| sys::into_descriptor(socket)),
             tls,
             plaintext,
             ciphertext,
             eof,
         })
-    }
-}
-
-/// monoio gives a descriptor up only while nothing in the ring refers to it. Where a poll was given up, a duplicate goes
-/// on, and monoio closes the first one when the poll has gone.
-fn take_descriptor(socket: TcpStream, poll_left: bool) -> io::Result<OwnedFd> {
-    if poll_left {
-        sys::descriptor_of(&socket).try_clone_to_owned()
-    } else {
-        Ok(sys::into_descriptor(socket))
     }
 }
 

@@ -45,6 +45,7 @@ fn api(path: BackendPath) -> Api {
         policy: Arc::new(policy),
         backend: Backend {
             members: vec![Member::new(Scheme::Http, "10.0.0.7", 9000)],
+            method: Method::Get,
             path,
         },
         timeout: Duration::from_secs(60),

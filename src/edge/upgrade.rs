@@ -15,7 +15,6 @@ use super::connect::{Connected, connect};
 use super::connection::Client;
 use super::forward::request_head;
 use super::pool::Buffer;
-use super::race::{First, race};
 use super::request::Request;
 use super::stream::{Received, Stream};
 use super::{Edge, Peer, refuse, route, wall_clock};
@@ -23,6 +22,7 @@ use crate::catalog::{Api, Member};
 use crate::close::{CloseReason, Deadline, Side};
 use crate::observe::access_log::TunnelFacts;
 use crate::proto::handshake::{Offer, Upgraded, check_answer, check_request};
+use crate::race::{First, race};
 use crate::relay::{Permit, Tunnel};
 
 /// Longest time for a connection to a backend, whatever the API's timeout (spec U5).
@@ -85,6 +85,9 @@ async fn establish(
     let offer = check_request(&request.head, &request.facts, buf);
     let offer = offer.map_err(CloseReason::BadHandshake)?;
     let api = route::route(edge, &client.peer, request, buf)?;
+    if !api.backend.method.takes_get() {
+        return Err(CloseReason::NoUpgrade);
+    }
     let permit = permit(edge).await?;
     let mut early = edge.pool.buffer();
     let behind = buf.get(request.head.len..).unwrap_or_default();
@@ -276,8 +279,13 @@ struct Switch {
 }
 
 impl Switch {
-    async fn complete(self, edge: &Rc<Edge>, mut client: Client, request: &Request) {
+    async fn complete(mut self, edge: &Rc<Edge>, mut client: Client, request: &Request) {
         let began = request.began;
+        // Before the 101: after it nothing may fail for lack of room.
+        if let Err(error) = self.prepare(&mut client) {
+            tracing::warn!(%error, "no descriptor is left for a tunnel");
+            return refuse::last(edge, client, began, CloseReason::ConnectionLimit).await;
+        }
         let head = &self.answer.head;
         let sent = match answer::switching_head(head, &self.answer.buf, began.id) {
             Ok(out) => send(edge, &mut client, &out).await,
@@ -294,12 +302,17 @@ impl Switch {
                 edge.relay.adopt(tunnel);
             }
             Err(error) => {
-                // Only a lack of descriptors leads here; the client sees its connection end.
+                // Nothing that we know of leads here; the client would see its connection end.
                 tracing::warn!(%error, "a tunnel can't be handed over");
                 let reason = CloseReason::Io(Side::Client, crate::close::Errno::of(&error));
                 edge.refused(began.refusal(peer, reason, Some(101)));
             }
         }
+    }
+
+    fn prepare(&mut self, client: &mut Client) -> std::io::Result<()> {
+        client.stream.prepare_endpoint()?;
+        self.connected.stream.prepare_endpoint()
     }
 
     fn into_tunnel(self, client: Client, request: &Request) -> std::io::Result<Tunnel> {

@@ -63,7 +63,7 @@ impl End {
     pub(super) fn new(fd: Fd, tls: Option<Box<TlsSession>>) -> Self {
         Self {
             fd,
-            tls: tls.map(|session| Box::new(TlsEnd::new(session))),
+            tls: tls.map(|session| Box::new(TlsEnd::new(*session))),
             receive: Operation::None,
             send: Operation::None,
             cancels_in_flight: 0,
@@ -132,7 +132,8 @@ impl End {
 
 /// TLS on one socket. What it holds is freed whenever it is empty.
 pub(super) struct TlsEnd {
-    session: Box<TlsSession>,
+    /// In place, and so in memory of the relay's: what the edge allocated during the handshake goes back whole.
+    session: TlsSession,
     /// Ciphertext that is not a whole record yet.
     partial: Vec<u8>,
     /// Records that the session itself has to send, before any other.
@@ -153,7 +154,7 @@ const COALESCE_BYTES_MAX: usize = 4 << 10;
 const RECORD_BYTES_MAX: usize = 16 << 10;
 
 impl TlsEnd {
-    fn new(session: Box<TlsSession>) -> Self {
+    fn new(session: TlsSession) -> Self {
         Self {
             session,
             partial: Vec::new(),

@@ -190,10 +190,12 @@ impl Half {
         self.waiting.is_some() || self.unsent.is_some()
     }
 
-    /// Whether the source has to wait for the destination: from its full share on, until half of it has gone.
+    /// Whether the source has to wait for the destination: from its full share on, until half of it has gone. Pieces count
+    /// as well as bytes, or a sender of single bytes could have a thousandfold kept.
     pub(super) fn is_paused(&mut self, share: usize) -> bool {
-        let queued = self.queued_bytes();
-        self.paused = queued > if self.paused { share / 2 } else { share };
+        let cost = |batch: &Option<Box<Batch>>| batch.as_ref().map_or(0, |batch| batch.cost());
+        let held = cost(&self.waiting) + cost(&self.unsent) + self.in_flight_bytes;
+        self.paused = held > if self.paused { share / 2 } else { share };
         self.paused
     }
 

@@ -116,18 +116,18 @@ impl<M: Memory> Context<'_, M> {
         self.shelf.batches.give(batch);
     }
 
-    /// Copies segments into right-sized memory of our own, so that no large buffer is pinned by little.
+    /// Copies what waits in provided buffers into one right-sized piece of our own, so that no large buffer is pinned by
+    /// little, and no crowd of small pieces is kept.
     pub(super) fn spill(&mut self, batch: &mut Batch) {
-        for piece in batch.pieces_mut() {
-            if let Piece::Segment(segment) = piece {
-                let copy = Piece::Owned(self.shelf.owned.copy(self.memory.bytes(segment)));
-                let segment = std::mem::replace(piece, copy);
-                match segment {
-                    Piece::Segment(segment) => self.memory.release(segment),
-                    Piece::Owned(owned) => self.shelf.owned.give(owned),
-                }
-            }
+        if !batch.has_segments() {
+            return;
         }
+        let mut copy = self.shelf.owned.take(batch.bytes());
+        while let Some(piece) = batch.pop() {
+            copy.extend(self.bytes(&piece));
+            self.release(piece);
+        }
+        batch.push(Piece::Owned(copy));
     }
 }
 

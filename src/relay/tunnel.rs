@@ -12,18 +12,23 @@
 //! Each stage after `Open` has a deadline of its own, so no tunnel outlives its end by more than three of them.
 #![forbid(unsafe_code)]
 
+mod ending;
+mod poll;
+
 use std::sync::Arc;
 
-use super::end::{End, Input, Life, Operation, Output};
-use super::half::{Fate, Half, OurClose};
-use super::policy::{IdleEnd, TunnelPolicy};
-use super::shelf::{Bounds, Context, Tick};
+use super::end::{End, Input, Life, Operation};
+use super::half::{Fate, Half};
+use super::policy::TunnelPolicy;
+use super::shelf::{Context, Tick};
 use crate::buffer::{Batch, Piece, Segment};
 use crate::close::{CloseReason, Errno, Side};
 use crate::proto::frame::Masking;
 use crate::proto::handshake::Extensions;
 use crate::tls::TlsSession;
 use crate::uring::{Fd, Memory};
+
+pub(super) use poll::{Action, Reset};
 
 pub(super) struct Tunnel {
     client: End,
@@ -52,27 +57,6 @@ enum Stage {
     Answer,
     /// Both directions are shut or given up; input is discarded until it ends.
     Linger,
-}
-
-/// What the relay is to do next for a tunnel.
-#[derive(Debug)]
-pub(super) enum Action {
-    Receive(Side, Fd),
-    CancelReceive(Side),
-    Send(Side, Fd, Box<Batch>),
-    CancelSend(Side),
-    Shutdown(Fd),
-    Close(Fd, Reset),
-    /// Look again at this time, instead of any earlier given one.
-    Wake(Tick),
-    /// Nothing is in flight and both sockets are closed: the slot is free.
-    Free,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reset {
-    Yes,
-    No,
 }
 
 /// What each side brought along when its tunnel was made.
@@ -104,7 +88,25 @@ impl Tunnel {
         }
     }
 
-    /// Why the tunnel ends; both directions simply ended where nothing else was said.
+    /// The bytes that came before the relay had the sockets, in the order they came in.
+    pub(super) fn begin<M: Memory>(&mut self, side: Side, early: Early, cx: &mut Context<'_, M>) {
+        let plaintext = Piece::Owned(cx.shelf.owned.adopt(early.plaintext));
+        self.take_in(side, plaintext, cx);
+        let ciphertext = Piece::Owned(cx.shelf.owned.adopt(early.ciphertext));
+        if ciphertext.is_empty() {
+            cx.release(ciphertext);
+        } else {
+            self.handle_bytes(side, ciphertext, cx);
+        }
+        if early.eof {
+            if let Some(tls) = &mut self.end_mut(side).tls {
+                tls.peer_closed = true;
+            }
+            self.handle_eof(side, cx);
+        }
+    }
+
+    /// Why the tunnel ends.
     pub(super) fn reason(&self) -> CloseReason {
         self.reason.unwrap_or(CloseReason::Finished)
     }
@@ -142,15 +144,21 @@ impl Tunnel {
         }
     }
 
-    // ---- Events ----
-
-    /// Bytes came from `side`.
-    pub(super) fn handle_bytes<M: Memory>(
+    /// A segment came from `side`. Whoever holds something already waits when memory is used up.
+    pub(super) fn handle_segment<M: Memory>(
         &mut self,
         side: Side,
-        piece: Piece,
+        segment: Segment,
         cx: &mut Context<'_, M>,
     ) {
+        if cx.shelf.owned.is_full() && self.half(side).queued_bytes() > 0 {
+            self.end_mut(side).starved = true;
+        }
+        self.handle_bytes(side, Piece::Segment(segment), cx);
+    }
+
+    /// Bytes came from `side`, in plain or as TLS records.
+    fn handle_bytes<M: Memory>(&mut self, side: Side, piece: Piece, cx: &mut Context<'_, M>) {
         let end = self.end_mut(side);
         if end.input == Input::Ended || end.life != Life::Open {
             cx.release(piece);
@@ -194,7 +202,7 @@ impl Tunnel {
         if let (Err(error), Fate::Forward) = (result, fate) {
             self.end_with(CloseReason::BadFrame(side, error), cx);
         }
-        if self.first_close.is_none() && self.reason.is_none() && self.half(side).close_seen() {
+        if self.first_close.is_none() && self.stage == Stage::Open && self.half(side).close_seen() {
             self.first_close = Some(side);
         }
         self.place_closes(cx);
@@ -219,6 +227,11 @@ impl Tunnel {
         if truncated && !closed && self.stage == Stage::Open {
             self.break_off(side, CloseReason::Truncated(side), cx);
             return;
+        }
+        let looked_at = !self.from_client.takes_no_close() && !self.from_backend.takes_no_close();
+        if looked_at {
+            // Nobody has said a word of closing. The other side may still end the tunnel for a reason of its own.
+            self.reason = self.reason.or(Some(CloseReason::EndOfStream(side)));
         }
         // No boundary will be reached any more in this direction.
         self.half_mut(side).give_up_close();
@@ -291,68 +304,6 @@ impl Tunnel {
         }
     }
 
-    /// Ends the tunnel politely, for a reason of ours: a Close to each side, at the next frame boundary into it.
-    pub(super) fn end_with<M: Memory>(&mut self, reason: CloseReason, cx: &mut Context<'_, M>) {
-        if self.stage != Stage::Open {
-            return;
-        }
-        self.reason = Some(reason);
-        if reason == CloseReason::Idle && self.policy.idle_end == IdleEnd::Disconnect {
-            self.disconnect(cx);
-            return;
-        }
-        self.enter(Stage::Boundary, cx);
-        for side in [Side::Client, Side::Backend] {
-            self.close_towards(side, reason, cx);
-        }
-        self.place_closes(cx);
-    }
-
-    fn close_towards<M: Memory>(
-        &mut self,
-        side: Side,
-        reason: CloseReason,
-        cx: &mut Context<'_, M>,
-    ) {
-        let Some(code) = reason.close_code(side) else {
-            self.abandon(side, cx);
-            return;
-        };
-        if self.end(side).output != Output::Open {
-            return;
-        }
-        if self.half(side.other()).takes_no_close() {
-            self.finish(side);
-            return;
-        }
-        // RFC 6455 §5.1: only what goes to a server is masked.
-        let mask = (side == Side::Backend).then(|| (cx.shelf.mask)());
-        self.half_mut(side.other()).close_with(OurClose {
-            code,
-            reason: reason.text(),
-            mask,
-        });
-    }
-
-    /// Closes both transports without a Close frame (spec U4): what waits is flushed, then close_notify, then the end.
-    fn disconnect<M: Memory>(&mut self, cx: &Context<'_, M>) {
-        for side in [Side::Client, Side::Backend] {
-            let end = self.end_mut(side);
-            end.input = Input::Ended;
-            end.finish();
-        }
-        self.enter(Stage::Linger, cx);
-    }
-
-    /// Ends the tunnel at once.
-    pub(super) fn end_now<M: Memory>(&mut self, cx: &mut Context<'_, M>) {
-        self.reason = self.reason.or(Some(CloseReason::Drained));
-        self.stage = Stage::Linger;
-        for side in [Side::Client, Side::Backend] {
-            self.depart(side, cx);
-        }
-    }
-
     /// Provided buffers run out: what waits is copied, and the send in flight into `side` asked back.
     pub(super) fn spill<M: Memory>(&mut self, side: Side, cx: &mut Context<'_, M>) -> bool {
         let cancel = self.half_mut(side.other()).spill(cx);
@@ -363,328 +314,6 @@ impl Tunnel {
             return true;
         }
         false
-    }
-
-    // ---- Ends ----
-
-    /// One transport cannot go on. What it sent before still reaches the other side, which then is closed.
-    fn break_off<M: Memory>(&mut self, side: Side, reason: CloseReason, cx: &mut Context<'_, M>) {
-        let shaken = self.from_client.close_seen() && self.from_backend.close_seen();
-        // After the closing handshake a reset is only an impolite goodbye.
-        self.reason = self.reason.or(Some(if shaken {
-            CloseReason::Finished
-        } else {
-            reason
-        }));
-        let has_alert = self.end(side).has_records();
-        if has_alert {
-            self.half_mut(side.other()).clear(cx);
-            self.end_mut(side).input = Input::Ended;
-            self.finish(side);
-        } else {
-            self.depart(side, cx);
-        }
-        let other = side.other();
-        self.half_mut(side).give_up_close();
-        self.end_mut(other).input = Input::Ended;
-        self.end_mut(other).finish();
-        if self.stage < Stage::Linger {
-            self.enter(Stage::Linger, cx);
-        }
-    }
-
-    /// The slow side is reset.
-    fn abandon<M: Memory>(&mut self, side: Side, cx: &mut Context<'_, M>) {
-        self.end_mut(side).reset = true;
-        self.depart(side, cx);
-        self.half_mut(side).give_up_close();
-    }
-
-    /// Nothing more is received from or sent to `side`.
-    fn depart<M: Memory>(&mut self, side: Side, cx: &mut Context<'_, M>) {
-        let end = self.end_mut(side);
-        end.input = Input::Ended;
-        end.output = Output::Shut;
-        end.leave();
-        self.half_mut(side.other()).clear(cx);
-    }
-
-    /// What waits for `side` is the last it gets; what the other side still sends has no destination.
-    fn finish(&mut self, side: Side) {
-        self.end_mut(side).finish();
-        let source = self.end_mut(side.other());
-        if source.input == Input::Relayed {
-            source.input = Input::Discarded;
-        }
-    }
-
-    /// Our Close frames go in where a boundary has been reached.
-    fn place_closes<M: Memory>(&mut self, cx: &mut Context<'_, M>) {
-        if self.stage != Stage::Boundary {
-            return;
-        }
-        for side in [Side::Client, Side::Backend] {
-            if self.half_mut(side.other()).place_close(cx) {
-                self.end_mut(side).awaits_answer = true;
-                self.finish(side);
-            }
-        }
-        if !self.from_client.has_pending_close() && !self.from_backend.has_pending_close() {
-            self.enter(Stage::Answer, cx);
-        }
-    }
-
-    fn enter<M: Memory>(&mut self, stage: Stage, cx: &Context<'_, M>) {
-        let Bounds {
-            close_grace,
-            linger,
-            ..
-        } = cx.shelf.bounds;
-        self.stage = stage;
-        self.stage_ends = cx.now.after(if stage == Stage::Linger {
-            linger
-        } else {
-            close_grace
-        });
-        self.due = None;
-    }
-
-    fn leave_stage<M: Memory>(&mut self, cx: &mut Context<'_, M>) {
-        match self.stage {
-            Stage::Open => {}
-            Stage::Boundary => {
-                self.from_client.give_up_close();
-                self.from_backend.give_up_close();
-                self.finish(Side::Client);
-                self.finish(Side::Backend);
-                self.enter(Stage::Answer, cx);
-            }
-            Stage::Answer => {
-                for side in [Side::Client, Side::Backend] {
-                    self.finish(side);
-                    self.end_mut(side).awaits_answer = false;
-                }
-                self.enter(Stage::Linger, cx);
-            }
-            Stage::Linger => {
-                for side in [Side::Client, Side::Backend] {
-                    self.depart(side, cx);
-                }
-            }
-        }
-    }
-
-    // ---- Time ----
-
-    /// Ends the tunnel if a side does not take what waits for it, or if nothing was relayed for too long.
-    fn judge_silence<M: Memory>(&mut self, cx: &mut Context<'_, M>) {
-        if let Some((side, due)) = self.slowest(cx.shelf.bounds) {
-            // While bytes wait for a side, only its slowness is judged.
-            if cx.now >= due {
-                self.end_with(CloseReason::SlowConsumer(side), cx);
-            }
-        } else if cx.now >= self.active.after(self.policy.idle_timeout) {
-            self.end_with(CloseReason::Idle, cx);
-        }
-    }
-
-    /// The side that has made bytes wait the longest, and when that is too long.
-    fn slowest(&self, bounds: Bounds) -> Option<(Side, Tick)> {
-        [Side::Client, Side::Backend]
-            .into_iter()
-            .filter(|side| self.half(side.other()).queued_bytes() > 0)
-            .map(|side| {
-                (
-                    side,
-                    self.half(side.other()).progress.after(bounds.slow_consumer),
-                )
-            })
-            .min_by_key(|(_, due)| *due)
-    }
-
-    fn next_look(&self, bounds: Bounds) -> Tick {
-        match (self.stage, self.slowest(bounds)) {
-            (Stage::Open, Some((_, due))) => due,
-            (Stage::Open, None) => self.active.after(self.policy.idle_timeout),
-            _ => self.stage_ends,
-        }
-    }
-
-    // ---- Actions ----
-
-    /// The next thing to do, until there is nothing. Ask after every event.
-    pub(super) fn poll<M: Memory>(&mut self, cx: &mut Context<'_, M>) -> Option<Action> {
-        for side in [Side::Client, Side::Backend] {
-            let action = match self.end(side).life {
-                Life::Open => self.poll_open(side, cx),
-                Life::Leaving => self.poll_leaving(side),
-                Life::Closed => None,
-            };
-            if action.is_some() {
-                return action;
-            }
-        }
-        if self.client.life == Life::Closed && self.backend.life == Life::Closed {
-            self.from_client.clear(cx);
-            self.from_backend.clear(cx);
-            return Some(Action::Free);
-        }
-        if self.stage == Stage::Answer && self.is_shut(Side::Client) && self.is_shut(Side::Backend)
-        {
-            self.enter(Stage::Linger, cx);
-        }
-        self.poll_time(cx)
-    }
-
-    fn is_shut(&self, side: Side) -> bool {
-        self.end(side).output == Output::Shut
-    }
-
-    fn poll_open<M: Memory>(&mut self, side: Side, cx: &mut Context<'_, M>) -> Option<Action> {
-        if let Some(action) = self.poll_send(side, cx) {
-            return Some(action);
-        }
-        if let Some(action) = self.poll_receive(side, cx) {
-            return Some(action);
-        }
-        let linger_bytes_max = cx.shelf.bounds.linger_bytes_max;
-        let end = self.end_mut(side);
-        let over = end.input == Input::Ended || end.discarded_bytes > linger_bytes_max;
-        if end.output == Output::Shut && over {
-            end.input = Input::Ended;
-            end.leave();
-            return self.poll_leaving(side);
-        }
-        None
-    }
-
-    fn poll_send<M: Memory>(&mut self, side: Side, cx: &mut Context<'_, M>) -> Option<Action> {
-        let (end, half, answered) = match side {
-            Side::Client => (
-                &mut self.client,
-                &mut self.from_backend,
-                self.from_client.close_seen(),
-            ),
-            Side::Backend => (
-                &mut self.backend,
-                &mut self.from_client,
-                self.from_backend.close_seen(),
-            ),
-        };
-        if end.send != Operation::None || end.output == Output::Shut {
-            return None;
-        }
-        if half.is_waiting() || end.has_records() {
-            return match end.outgoing(half, cx) {
-                Ok(batch) => {
-                    let batch = batch?;
-                    half.sending(batch.bytes());
-                    end.send = Operation::InFlight;
-                    Some(Action::Send(side, end.fd, batch))
-                }
-                Err(_) => {
-                    self.break_off(side, CloseReason::Tls(side), cx);
-                    None
-                }
-            };
-        }
-        let answered = answered || !end.awaits_answer || end.input == Input::Ended;
-        if end.output != Output::Finishing || !answered {
-            return None;
-        }
-        if end.tls.as_mut().is_some_and(|tls| tls.notify()) {
-            return self.poll_send(side, cx);
-        }
-        end.output = Output::Shut;
-        Some(Action::Shutdown(end.fd))
-    }
-
-    fn poll_receive<M: Memory>(&mut self, side: Side, cx: &Context<'_, M>) -> Option<Action> {
-        let was_paused = self.half(side).was_paused();
-        let paused = self
-            .half_mut(side)
-            .is_paused(cx.shelf.bounds.half_bytes_max);
-        if paused && !was_paused {
-            cx.shelf.metrics.paused.add(1);
-        }
-        let end = self.end_mut(side);
-        let wanted = end.input != Input::Ended && !paused && !end.starved;
-        match (end.receive, wanted) {
-            (Operation::None, true) => {
-                end.receive = Operation::InFlight;
-                Some(Action::Receive(side, end.fd))
-            }
-            (Operation::InFlight, false) => {
-                end.receive = Operation::Cancelling;
-                end.cancels_in_flight += 1;
-                Some(Action::CancelReceive(side))
-            }
-            _ => None,
-        }
-    }
-
-    fn poll_leaving(&mut self, side: Side) -> Option<Action> {
-        let end = self.end_mut(side);
-        if end.receive == Operation::InFlight {
-            end.receive = Operation::Cancelling;
-            end.cancels_in_flight += 1;
-            return Some(Action::CancelReceive(side));
-        }
-        if end.send == Operation::InFlight {
-            end.send = Operation::Cancelling;
-            end.cancels_in_flight += 1;
-            return Some(Action::CancelSend(side));
-        }
-        if !end.is_at_rest() {
-            return None;
-        }
-        end.life = Life::Closed;
-        end.tls = None;
-        Some(Action::Close(
-            end.fd,
-            if end.reset { Reset::Yes } else { Reset::No },
-        ))
-    }
-
-    /// Moves the look only where it has to come earlier: activity alone re-arms nothing.
-    fn poll_time<M: Memory>(&mut self, cx: &Context<'_, M>) -> Option<Action> {
-        let next = self.next_look(cx.shelf.bounds);
-        if self.due.is_some_and(|due| due <= next) {
-            return None;
-        }
-        self.due = Some(next);
-        Some(Action::Wake(next))
-    }
-
-    /// The bytes that came before the relay had the sockets, in the order they came in.
-    pub(super) fn begin<M: Memory>(&mut self, side: Side, early: Early, cx: &mut Context<'_, M>) {
-        let plaintext = Piece::Owned(cx.shelf.owned.adopt(early.plaintext));
-        self.take_in(side, plaintext, cx);
-        let ciphertext = Piece::Owned(cx.shelf.owned.adopt(early.ciphertext));
-        if ciphertext.is_empty() {
-            cx.release(ciphertext);
-        } else {
-            self.handle_bytes(side, ciphertext, cx);
-        }
-        if early.eof {
-            if let Some(tls) = &mut self.end_mut(side).tls {
-                tls.peer_closed = true;
-            }
-            self.handle_eof(side, cx);
-        }
-    }
-
-    /// Segments arrive one at a time from the relay.
-    pub(super) fn handle_segment<M: Memory>(
-        &mut self,
-        side: Side,
-        segment: Segment,
-        cx: &mut Context<'_, M>,
-    ) {
-        if cx.shelf.owned.is_full() && self.half(side).queued_bytes() > 0 {
-            self.end_mut(side).starved = true;
-        }
-        self.handle_bytes(side, Piece::Segment(segment), cx);
     }
 
     #[cfg(test)]
@@ -704,5 +333,5 @@ pub(super) struct Early {
     pub(super) eof: bool,
 }
 
-// Four per KiB, so that an idle plain pair stays far below the 1 KiB promised for it.
+// An idle plain pair may cost 1 KiB with everything around it.
 const _: () = assert!(size_of::<Tunnel>() <= 512);

@@ -168,6 +168,11 @@ impl<R: Ring> Relay<R> {
     }
 
     #[cfg(test)]
+    pub(super) fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    #[cfg(test)]
     pub(super) fn owned_bytes(&self) -> usize {
         self.shelf.owned.taken_bytes()
     }

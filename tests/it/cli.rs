@@ -166,6 +166,14 @@ fn proxy_says_what_is_wrong_with_its_arguments() {
             "--cores",
             "9999",
         ],
+        // Every path is forwarded as it is, so that this one would be lost.
+        &[
+            "proxy",
+            "--listen",
+            "127.0.0.1:0",
+            "--backend",
+            "ws://127.0.0.1:1/elsewhere",
+        ],
     ] {
         let output = command(arguments, &workspace.path(""));
         assert!(

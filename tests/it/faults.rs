@@ -292,6 +292,31 @@ fn descriptors_that_run_out_come_back() {
     });
 }
 
+#[test]
+fn lack_of_descriptors_is_told_before_the_101() {
+    let backend = echoing();
+    let program = Ringgate::run(&Settings::hello(backend.address));
+    let plain = program.listener(Transport::Plain);
+    let mut inside = program.connect_to(plain);
+    inside.upgrade("/hello");
+
+    program.leave_descriptors(5);
+    let answers = (0..20).filter_map(|_| try_upgrade(plain.address));
+    let (open, refused): (Vec<_>, Vec<_>) = answers.partition(|(_, open)| *open);
+    assert!(!refused.is_empty(), "{} were let in", open.len());
+    for (mut client, _) in open {
+        client.send(masked(TEXT, b"fine"));
+        assert_eq!(client.read_frame().payload, b"fine");
+    }
+    inside.send(masked(TEXT, b"fine"));
+    assert_eq!(inside.read_frame().payload, b"fine");
+    assert!(program.metric("ringgate_requests_refused_total{reason=\"connection_limit\"}") > 0.0);
+    for reason in ["io", "connect_failed"] {
+        let series = format!("ringgate_requests_refused_total{{reason=\"{reason}\"}}");
+        assert!(program.metric(&series) < 1.0, "{reason}");
+    }
+}
+
 /// A client that asks for a tunnel, and whether it got one; nothing if it was hung up on.
 fn try_upgrade(address: std::net::SocketAddr) -> Option<(Client, bool)> {
     let mut socket = TcpStream::connect_timeout(&address, DEADLINE).ok()?;

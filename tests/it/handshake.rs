@@ -305,6 +305,29 @@ fn any_other_answer_is_relayed_with_its_body() {
 }
 
 #[test]
+fn answer_with_a_broken_body_is_a_502() {
+    let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nZZ\r\n";
+    let (program, _backend) = with_answer(move |_| answer.into());
+    for transport in TRANSPORTS {
+        let mut client = program.connect_to(program.listener(transport));
+        let refused = client.ask(upgrade("/hello", &[]));
+        refused.assert_error(502, "APIG.0202", "Backend unavailable");
+    }
+}
+
+#[test]
+fn answer_without_content_says_no_length() {
+    let (program, _backend) =
+        with_answer(|_| "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n".into());
+    let mut client = program.connect();
+    client.send(upgrade("/hello", &[]));
+    let answer = client.answer();
+    assert_eq!(answer.status, 204);
+    assert_eq!(answer.field("Content-Length"), None);
+    client.assert_closed();
+}
+
+#[test]
 fn large_answers_are_relayed_whole() {
     let backend = Backend::start(|mut peer| {
         peer.request();

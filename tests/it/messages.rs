@@ -291,7 +291,7 @@ fn end_of_one_direction_leaves_the_other_open() {
         assert_eq!(client.read_frame().payload, b"still here");
         assert!(backend.result() == last, "{transport:?}");
         client.assert_closed();
-        assert_eq!(program.tunnel_close()["reason"], "finished");
+        assert_eq!(program.tunnel_close()["reason"], "end_of_stream");
     }
 }
 

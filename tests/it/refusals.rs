@@ -60,6 +60,24 @@ fn wrong_scheme_is_named() {
     }
 }
 
+/// Spec 1.6: an opening handshake is a GET, so that it can't be carried to a backend that is asked with another method.
+#[test]
+fn upgrade_towards_another_method_is_a_400() {
+    let mut route = Route::hello(refusing());
+    route.backend_method = "POST";
+    let program = Ringgate::run(&Settings::new(vec![route]));
+    for transport in [Plain, Tls] {
+        let mut client = program.connect_to(program.listener(transport));
+        client
+            .ask(upgrade("/hello", &[]))
+            .assert_error(400, "APIG.0201", "API request error");
+    }
+    program.await_metric(
+        "ringgate_requests_refused_total{reason=\"no_upgrade\"}",
+        2.0,
+    );
+}
+
 #[test]
 fn request_that_is_no_upgrade_is_a_400() {
     let program = program();

@@ -264,6 +264,19 @@ impl Ringgate {
         fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
     }
 
+    /// Lowers the program's limit so that it can open only `count` more descriptors.
+    pub(crate) fn leave_descriptors(&self, count: usize) {
+        let id = self.child.id();
+        let open = std::fs::read_dir(format!("/proc/{id}/fd")).unwrap().count();
+        let limit = open + count;
+        let status = Command::new("prlimit")
+            .arg(format!("--pid={id}"))
+            .arg(format!("--nofile={limit}:{limit}"))
+            .status()
+            .unwrap();
+        assert!(status.success(), "prlimit");
+    }
+
     pub(crate) fn errors(&self) -> String {
         self.errors.lock().unwrap().clone()
     }

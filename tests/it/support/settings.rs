@@ -16,6 +16,7 @@ pub(crate) struct Route {
     /// `host:port`, as a definition has it.
     pub(crate) backend: String,
     pub(crate) backend_path: &'static str,
+    pub(crate) backend_method: &'static str,
     pub(crate) timeout_ms: u32,
 }
 
@@ -28,6 +29,7 @@ impl Route {
             schemes: &["https", "http"],
             backend: backend.to_string(),
             backend_path: "/",
+            backend_method: "GET",
             timeout_ms: 60_000,
         }
     }
@@ -125,13 +127,13 @@ impl Settings {
         httpEndpoints:
           address: "{}"
           scheme: http
-          method: GET
+          method: {}
           path: {}
           timeout: {}
           retryCount: "-1"
           enableClientSsl: false
 "#,
-                route.backend, route.backend_path, route.timeout_ms
+                route.backend, route.backend_method, route.backend_path, route.timeout_ms
             )
             .unwrap();
         }

@@ -7,13 +7,13 @@ use std::task::Poll;
 
 /// Which of two futures ended first.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum First<A, B> {
+pub(crate) enum First<A, B> {
     Work(A),
     Other(B),
 }
 
 /// Runs both until one ends, and drops the other. `work` wins a draw.
-pub(super) async fn race<A, B>(
+pub(crate) async fn race<A, B>(
     work: impl Future<Output = A>,
     other: impl Future<Output = B>,
 ) -> First<A, B> {

@@ -9,7 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -284,10 +284,19 @@ impl Ringgate {
 
 impl Drop for Ringgate {
     fn drop(&mut self) {
+        let ended = self.child.try_wait();
         // It may have ended by itself.
         self.child.kill().ok();
         self.child.wait().ok();
         if thread::panicking() {
+            // What stopped it, or why it hung up, is in the access log and in how it ended.
+            eprintln!("--- ringgate before it was killed: {ended:?} ---");
+            for line in self.log.take() {
+                eprintln!("{line}");
+            }
+            while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(1)) {
+                eprintln!("{line}");
+            }
             eprintln!("--- stderr of ringgate ---\n{}", self.errors());
         }
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::Config;
+use crate::document::plural;
 use crate::document::quantity::format_size;
 
 /// User memory of an open tunnel with TLS on the client's side: the bar that its tests hold.
@@ -58,6 +59,10 @@ impl Config {
     }
 }
 
+fn count(wide: u64) -> usize {
+    usize::try_from(wide).unwrap_or(usize::MAX)
+}
+
 fn wide(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }
@@ -66,13 +71,13 @@ impl fmt::Display for MemoryBounds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} a relay, {} an idle tunnel, {} a handshake; at most {} MiB for {} connections on {} cores",
+            "{} a relay, {} an idle tunnel, {} a handshake; at most {} MiB for {} on {}",
             format_size(self.per_relay),
             format_size(self.per_tunnel),
             format_size(self.per_handshake),
             self.total >> 20,
-            self.connections,
-            self.cores,
+            plural(count(self.connections), "connection"),
+            plural(count(self.cores), "core"),
         )
     }
 }

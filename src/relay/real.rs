@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::policy::{FrameMode, IdleEnd, TunnelPolicy};
 use super::{Endpoint, Limits, RelayHandle, Tunnel, prepare};
@@ -111,6 +111,16 @@ fn pair() -> (TcpStream, TcpStream) {
     (ours, theirs)
 }
 
+/// Waits for what has to come about, with a deadline.
+#[expect(clippy::disallowed_methods, reason = "a test's deadline")]
+fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::yield_now();
+    }
+}
+
 /// A binary frame of `len` bytes, masked with zero.
 fn frame(len: usize) -> Vec<u8> {
     let mut frame = vec![0x82, 0x80 | 127];
@@ -155,9 +165,7 @@ fn reader_that_falls_behind_loses_nothing() {
         move || client.write_all(&sent).unwrap()
     });
     // Nothing is read until the relay has had to hold back.
-    while relay.metrics.paused.value() == 0 {
-        std::thread::yield_now();
-    }
+    eventually("the relay holds back", || relay.metrics.paused.value() > 0);
     let mut received = vec![0; sent.len()];
     backend.read_exact(&mut received).unwrap();
     writer.join().unwrap();
@@ -196,9 +204,7 @@ fn many_tunnels_come_and_go() {
         }
         drop(open);
         // Slots come back when both sockets are at rest.
-        while relay.metrics.tunnels.value() > 0 {
-            std::thread::yield_now();
-        }
+        eventually("every slot is free", || relay.metrics.tunnels.value() == 0);
     }
     assert_eq!(relay.metrics.opened.value(), 640);
     relay.stop();
@@ -318,9 +324,7 @@ fn tls_stream_cut_short_is_a_truncation() {
     backend.read_to_end(&mut rest).unwrap();
     drop(client);
     drop(backend);
-    while relay.metrics.tunnels.value() > 0 {
-        std::thread::yield_now();
-    }
+    eventually("every slot is free", || relay.metrics.tunnels.value() == 0);
     let truncated = relay
         .metrics
         .closed

@@ -236,3 +236,33 @@ fn line_before_ready_names_where_it_listens() {
     assert_ne!(plain.address.port(), 0);
     assert_ne!(plain.address, tls.address);
 }
+
+#[test]
+fn forbidden_io_uring_is_one_message_with_its_remedy() {
+    // EPERM is what a profile or the sysctl gives, ENOSYS what an old kernel or another profile gives.
+    for (errno, remedy) in [(1, "kernel.io_uring_disabled"), (38, "Linux 6.1")] {
+        let output = Command::new("python3")
+            .arg(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/tests/it/peers/without_io_uring.py"
+            ))
+            .args([&errno.to_string(), env!("CARGO_BIN_EXE_ringgate"), "demo"])
+            .stdin(Stdio::null())
+            .output();
+        let Ok(output) = output else {
+            eprintln!("skipped: no python3");
+            return;
+        };
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert_eq!(
+            stderr.matches("io_uring cannot be used").count(),
+            1,
+            "{stderr}"
+        );
+        assert!(
+            stderr.contains(remedy) && stderr.contains("seccomp"),
+            "{stderr}"
+        );
+    }
+}

@@ -127,10 +127,6 @@ impl Account {
         self.free
     }
 
-    pub fn total(&self) -> usize {
-        self.buffers.len()
-    }
-
     /// Less than a quarter is left: what is held should be copied out.
     pub fn is_low(&self) -> bool {
         self.free * 4 < self.buffers.len()

@@ -251,7 +251,7 @@ impl Half {
         if batch.is_empty() {
             cx.shelf.batches.give(batch);
         } else {
-            if std::mem::take(&mut self.spilling) {
+            if self.spilling {
                 cx.spill(&mut batch);
             }
             self.unsent = Some(batch);

@@ -18,7 +18,7 @@ fn look_up(criterion: &mut Criterion) {
         ] {
             let query = Query {
                 scheme: Scheme::Https,
-                inbound: [192, 0, 2, 1].into(),
+                inbound: ([192, 0, 2, 1], 443).into(),
                 host: "192.0.2.1",
                 method: "GET",
                 path: &path,

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use crate::proto::body::BodyError;
 use crate::proto::frame::FrameError;
 use crate::proto::handshake::{AnswerError, HandshakeError};
 use crate::proto::head::HeadError;
@@ -91,6 +92,8 @@ pub enum Deadline {
     Answer,
     /// The body of a relayed answer stalled.
     AnswerBody,
+    /// The client did not send its request's body.
+    RequestBody,
 }
 
 /// Why a connection or tunnel ended. Every way out of the state machines names one.
@@ -157,6 +160,26 @@ pub enum CloseReason {
     BadAnswer(AnswerError),
     /// The backend answered with this status instead of a 101; its answer was relayed.
     UpgradeRefused(u16),
+    /// The listener demands the PROXY protocol, and the client (or a stranger) did not speak it.
+    NoProxyHeader,
+    /// The client's address can't be told (spec 2.9).
+    UnknownClient,
+    /// The debugging domain has had its calls of the day (spec 2.1).
+    DebugQuota,
+    /// A parameter is missing, or not what its API allows (spec 2.6).
+    BadParameter,
+    /// Nothing for the orchestration to begin with (spec 8.10).
+    NoOrchestrationInput,
+    /// No orchestration rule applied.
+    NoOrchestrationMatch,
+    /// A body whose framing is broken (RFC 9112 §7.1).
+    BadBody(BodyError),
+    /// The backend's address lies in a range that the operator forbids (spec 5.2).
+    BackendDenied,
+
+    // Ends of an ordinary call.
+    /// The call got this status, all of it.
+    Answered(u16),
 }
 
 /// What a refused caller is told: spec section 5.2.
@@ -165,20 +188,115 @@ pub struct GatewayError {
     pub status: u16,
     pub code: &'static str,
     pub message: &'static str,
+    pub kind: ErrorType,
+}
+
+/// The types of gateway responses, for which an operator may have templates (spec 5.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ErrorType {
+    AccessDenied,
+    AuthorizerConfFailure,
+    AuthorizerFailure,
+    AuthorizerIdentitiesFailure,
+    ThirdAuthConfFailure,
+    ThirdAuthFailure,
+    ThirdAuthIdentitiesFailure,
+    AuthFailure,
+    AuthHeaderMissing,
+    BackendTimeout,
+    BackendUnavailable,
+    Default4xx,
+    Default5xx,
+    NotFound,
+    RequestParametersFailure,
+    Throttled,
+    Unauthorized,
+    OrchestrationParameterNotFound,
+    OrchestrationFailure,
+    OidcAuthTokenVerifyFail,
+    OidcAuthGetDiscoveryError,
+    OidcAuthCodeFlowFail,
+    JwtAuthFailure,
+}
+
+impl ErrorType {
+    /// Each with its key in `x-apigateway-responses`.
+    pub const KEYS: [(&'static str, Self); 23] = [
+        ("ACCESS_DENIED", Self::AccessDenied),
+        ("AUTHORIZER_CONF_FAILURE", Self::AuthorizerConfFailure),
+        ("AUTHORIZER_FAILURE", Self::AuthorizerFailure),
+        (
+            "AUTHORIZER_IDENTITIES_FAILURE",
+            Self::AuthorizerIdentitiesFailure,
+        ),
+        ("THIRD_AUTH_CONF_FAILURE", Self::ThirdAuthConfFailure),
+        ("THIRD_AUTH_FAILURE", Self::ThirdAuthFailure),
+        (
+            "THIRD_AUTH_IDENTITIES_FAILURE",
+            Self::ThirdAuthIdentitiesFailure,
+        ),
+        ("AUTH_FAILURE", Self::AuthFailure),
+        ("AUTH_HEADER_MISSING", Self::AuthHeaderMissing),
+        ("BACKEND_TIMEOUT", Self::BackendTimeout),
+        ("BACKEND_UNAVAILABLE", Self::BackendUnavailable),
+        ("DEFAULT_4XX", Self::Default4xx),
+        ("DEFAULT_5XX", Self::Default5xx),
+        ("NOT_FOUND", Self::NotFound),
+        ("REQUEST_PARAMETERS_FAILURE", Self::RequestParametersFailure),
+        ("THROTTLED", Self::Throttled),
+        ("UNAUTHORIZED", Self::Unauthorized),
+        (
+            "ORCHESTRATION_PARAMETER_NOT_FOUND",
+            Self::OrchestrationParameterNotFound,
+        ),
+        ("ORCHESTRATION_FAILURE", Self::OrchestrationFailure),
+        ("OIDC_AUTH_TOKEN_VERIFY_FAIL", Self::OidcAuthTokenVerifyFail),
+        (
+            "OIDC_AUTH_GET_DISCOVERY_ERROR",
+            Self::OidcAuthGetDiscoveryError,
+        ),
+        ("OIDC_AUTH_CODE_FLOW_FAIL", Self::OidcAuthCodeFlowFail),
+        ("JWT_AUTH_FAILURE", Self::JwtAuthFailure),
+    ];
+
+    pub fn key(self) -> &'static str {
+        Self::KEYS
+            .iter()
+            .find(|(_, kind)| *kind == self)
+            .map_or("", |(key, _)| key)
+    }
 }
 
 const API_REQUEST_ERROR: GatewayError = error(400, "APIG.0201", "API request error");
-const BACKEND_UNAVAILABLE: GatewayError = error(502, "APIG.0202", "Backend unavailable");
-const BACKEND_TIMEOUT: GatewayError = error(504, "APIG.0203", "Backend timeout");
+const BACKEND_UNAVAILABLE: GatewayError = typed(
+    ErrorType::BackendUnavailable,
+    error(502, "APIG.0202", "Backend unavailable"),
+);
+const BACKEND_TIMEOUT: GatewayError = typed(
+    ErrorType::BackendTimeout,
+    error(504, "APIG.0203", "Backend timeout"),
+);
 /// The cloud documents no answer for its own lack of room; spec U57 has the same status, code and text for a breaker.
 const SERVICE_UNAVAILABLE: GatewayError = error(503, "APIG.0601", "Service unavailable");
 
+/// An error of no type of its own: the default for its class.
 const fn error(status: u16, code: &'static str, message: &'static str) -> GatewayError {
     GatewayError {
         status,
         code,
         message,
+        kind: if status < 500 {
+            ErrorType::Default4xx
+        } else {
+            ErrorType::Default5xx
+        },
     }
+}
+
+const ORCHESTRATION_ERROR: GatewayError = error(400, "APIG.0106", "Orchestration error");
+
+const fn typed(kind: ErrorType, error: GatewayError) -> GatewayError {
+    GatewayError { kind, ..error }
 }
 
 impl CloseReason {
@@ -197,7 +315,9 @@ impl CloseReason {
             | Self::Io(..)
             | Self::ClientGone
             | Self::ClientTlsFailed
-            | Self::UpgradeRefused(_) => None,
+            | Self::UpgradeRefused(_)
+            | Self::NoProxyHeader
+            | Self::Answered(_) => None,
             Self::TimedOut(Deadline::TlsHandshake | Deadline::KeepAlive | Deadline::AnswerBody) => {
                 None
             }
@@ -211,22 +331,59 @@ impl CloseReason {
             Self::BadHead(
                 HeadError::FieldTooLong | HeadError::FieldsTooLong | HeadError::TooManyFields,
             ) => Some(error(494, "APIG.0201", "Request headers too large")),
-            Self::BadHead(HeadError::Malformed(_))
+            // Spec 6.1: a request body that does not come in time is a bad request.
+            Self::TimedOut(Deadline::RequestBody)
+            | Self::BadHead(HeadError::Malformed(_))
+            | Self::BadBody(_)
             | Self::BadTarget
             | Self::NotAnUpgrade
             | Self::NoUpgrade => Some(API_REQUEST_ERROR),
+            Self::BadParameter => Some(typed(
+                ErrorType::RequestParametersFailure,
+                API_REQUEST_ERROR,
+            )),
+            Self::NoOrchestrationInput => Some(typed(
+                ErrorType::OrchestrationParameterNotFound,
+                ORCHESTRATION_ERROR,
+            )),
+            Self::NoOrchestrationMatch => {
+                Some(typed(ErrorType::OrchestrationFailure, ORCHESTRATION_ERROR))
+            }
+            Self::UnknownClient => Some(typed(
+                ErrorType::AccessDenied,
+                error(403, "APIG.0401", "Unknown client IP address"),
+            )),
+            Self::BackendDenied => Some(error(
+                403,
+                "APIG.0404",
+                "Access to the backend IP address has been denied",
+            )),
+            Self::DebugQuota => Some(typed(
+                ErrorType::Throttled,
+                error(
+                    429,
+                    "APIG.0308",
+                    "The throttling threshold has been reached",
+                ),
+            )),
             // RFC 6455 §4.2.2: 426 with the version that would be understood.
             Self::BadHandshake(HandshakeError::Version) => {
                 Some(error(426, "APIG.0201", "API request error"))
             }
             Self::BadHandshake(_) => Some(API_REQUEST_ERROR),
             Self::BodyTooLarge => Some(error(413, "APIG.0201", "Request entity too large")),
-            Self::NoRoute => Some(error(
-                404,
-                "APIG.0101",
-                "The API does not exist or has not been published in the environment",
+            Self::NoRoute => Some(typed(
+                ErrorType::NotFound,
+                error(
+                    404,
+                    "APIG.0101",
+                    "The API does not exist or has not been published in the environment",
+                ),
             )),
-            Self::NoMethod => Some(error(404, "APIG.0101", "The API does not exist")),
+            Self::NoMethod => Some(typed(
+                ErrorType::NotFound,
+                error(404, "APIG.0101", "The API does not exist"),
+            )),
             Self::WrongScheme { https_only: true } => Some(error(
                 400,
                 "APIG.0607",
@@ -283,7 +440,16 @@ impl CloseReason {
             | Self::BackendTlsFailed
             | Self::BackendGone
             | Self::BadAnswer(_)
-            | Self::UpgradeRefused(_) => None,
+            | Self::UpgradeRefused(_)
+            | Self::NoProxyHeader
+            | Self::UnknownClient
+            | Self::DebugQuota
+            | Self::BadParameter
+            | Self::NoOrchestrationInput
+            | Self::NoOrchestrationMatch
+            | Self::BadBody(_)
+            | Self::BackendDenied
+            | Self::Answered(_) => None,
         }
     }
 
@@ -304,13 +470,14 @@ impl CloseReason {
 
     pub fn blame(self) -> Blame {
         match self {
-            Self::Finished | Self::Idle => Blame::Nobody,
+            Self::Finished | Self::Idle | Self::Answered(_) => Blame::Nobody,
             Self::Drained
             | Self::ConnectionLimit
             | Self::NoPermit
             | Self::NoHeadRoom
             | Self::PortsExhausted
             | Self::NotAnUpgrade
+            | Self::BackendDenied
             | Self::TlsKeysUsedUp(_) => Blame::Proxy,
             Self::BadFrame(side, _)
             | Self::SlowConsumer(side)
@@ -327,9 +494,19 @@ impl CloseReason {
             | Self::NoRoute
             | Self::NoMethod
             | Self::NoUpgrade
-            | Self::WrongScheme { .. } => Blame::Client,
+            | Self::WrongScheme { .. }
+            | Self::NoProxyHeader
+            | Self::UnknownClient
+            | Self::DebugQuota
+            | Self::BadParameter
+            | Self::NoOrchestrationInput
+            | Self::NoOrchestrationMatch
+            | Self::BadBody(_) => Blame::Client,
             Self::TimedOut(
-                Deadline::TlsHandshake | Deadline::RequestHead | Deadline::KeepAlive,
+                Deadline::TlsHandshake
+                | Deadline::RequestHead
+                | Deadline::KeepAlive
+                | Deadline::RequestBody,
             ) => Blame::Client,
             Self::TimedOut(Deadline::Connect | Deadline::Answer | Deadline::AnswerBody) => {
                 Blame::Backend
@@ -388,12 +565,22 @@ impl CloseReason {
             Self::NoHeadRoom => 34,
             Self::NoUpgrade => 35,
             Self::EndOfStream(_) => 36,
+            Self::NoProxyHeader => 37,
+            Self::UnknownClient => 38,
+            Self::DebugQuota => 39,
+            Self::BadParameter => 40,
+            Self::NoOrchestrationInput => 41,
+            Self::NoOrchestrationMatch => 42,
+            Self::BadBody(_) => 43,
+            Self::BackendDenied => 44,
+            Self::Answered(_) => 45,
+            Self::TimedOut(Deadline::RequestBody) => 46,
         }
     }
 }
 
 /// Every value of the `reason` label, in the order of `CloseReason::index`.
-pub const LABELS: [&str; 37] = [
+pub const LABELS: [&str; 47] = [
     "finished",
     "idle",
     "drained",
@@ -431,4 +618,14 @@ pub const LABELS: [&str; 37] = [
     "no_head_room",
     "no_upgrade",
     "end_of_stream",
+    "no_proxy_header",
+    "unknown_client",
+    "debug_quota",
+    "bad_parameter",
+    "no_orchestration_input",
+    "no_orchestration_match",
+    "bad_body",
+    "backend_denied",
+    "answered",
+    "request_body_timeout",
 ];

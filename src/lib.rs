@@ -17,6 +17,7 @@ pub mod document;
 pub mod catalog;
 
 pub mod close;
+pub mod network;
 pub mod proto;
 pub mod tls;
 

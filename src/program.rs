@@ -129,7 +129,11 @@ fn run_proxy(proxy: Proxy) -> Result<(), Failure> {
     config.listeners = proxy
         .listen
         .iter()
-        .map(|&address| config::Listener { address, scheme })
+        .map(|&address| config::Listener {
+            address,
+            scheme,
+            proxy_protocol_from: Vec::new(),
+        })
         .collect();
     let listeners = bind(&config.listeners)?;
     serve(config, catalog, listeners, &[])
@@ -202,7 +206,6 @@ fn forward(
         schemes: Schemes::Both,
         policy,
         timeout: idle_timeout.min(BACKEND_TIMEOUT),
-        retries: 1,
     })
 }
 
@@ -226,6 +229,7 @@ fn run_demo() -> Result<(), Failure> {
         config.listeners.push(config::Listener {
             address: bound.address(),
             scheme,
+            proxy_protocol_from: Vec::new(),
         });
         listeners.push(bound);
     }
@@ -260,7 +264,7 @@ fn bind(listeners: &[config::Listener]) -> Result<Vec<edge::Listener>, Failure> 
     listeners
         .iter()
         .map(|listener| {
-            let config::Listener { address, scheme } = *listener;
+            let (address, scheme) = (listener.address, listener.scheme);
             edge::bind(address, scheme)
                 .map_err(|error| failure(format!("cannot listen on {address}: {error}")))
         })

@@ -5,13 +5,19 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sha1::{Digest, Sha1};
+
 use super::hosts::{Hosts, Known};
 use super::path::encode;
 use super::table::{Group, Paths};
-use super::{Api, Backend, BackendPath, Catalog, DEFAULT_GROUP, Member, RELEASE, normalize};
+use super::{
+    Api, Backend, BackendPath, Catalog, DEFAULT_GROUP, Destination, HttpBackend, Member, Mock,
+    RELEASE, normalize,
+};
 use crate::config::{Config, Routing};
 use crate::definition::{
-    ApiDefinition, Definition, MatchMode, Method, Piece, Placed, Schemes, references,
+    ApiDefinition, BackendDefinition, Definition, DestinationDefinition, HttpDefinition, MatchMode,
+    Method, Piece, Placed, Schemes, references,
 };
 use crate::document::{Complaint, Place};
 use crate::relay::policy::TunnelPolicy;
@@ -27,7 +33,6 @@ pub struct Forward {
     pub schemes: Schemes,
     pub policy: TunnelPolicy,
     pub timeout: Duration,
-    pub retries: u32,
 }
 
 impl Catalog {
@@ -46,17 +51,26 @@ impl Catalog {
     pub fn forward_all(forward: Forward) -> Result<Self, String> {
         let path = forward.path.unwrap_or_default();
         let api = Arc::new(Api {
+            id: api_id(&forward.policy.group, &forward.policy.api),
+            name: forward.policy.api.clone(),
+            group: forward.policy.group.clone(),
+            environment: forward.policy.environment.clone(),
             method: Method::Any,
             path: path.clone(),
+            match_mode: MatchMode::Normal,
             schemes: forward.schemes,
-            policy: Arc::new(forward.policy),
             backend: Backend {
-                members: forward.members,
-                method: Method::Any,
-                path: forward.backend_path,
+                destination: Destination::Http(HttpBackend {
+                    members: forward.members,
+                    method: Method::Any,
+                    path: forward.backend_path,
+                    timeout: forward.timeout,
+                    retry_count: -1,
+                    policy: Arc::new(forward.policy),
+                }),
             },
-            timeout: forward.timeout,
-            retries: forward.retries,
+            cors: false,
+            responses: Arc::default(),
         });
         let paths = if path.is_empty() {
             Paths::every_path(Arc::clone(&api))
@@ -195,34 +209,72 @@ impl<'a> Build<'a> {
     }
 
     fn api(&mut self, group: &str, environment: &str, api: &ApiDefinition) -> Option<Api> {
-        let address = self.filled(group, environment, &api.backend.address);
-        let path = self.filled(group, environment, &api.backend.path);
-        let member = self.member(api, &address?)?;
-        let path = self.backend_path(api, &path?)?;
+        let backend = self.backend(group, environment, api, &api.backend)?;
+        Some(Api {
+            id: api_id(group, &api.name),
+            name: api.name.clone(),
+            group: group.to_owned(),
+            environment: environment.to_owned(),
+            method: api.method,
+            path: api.path.clone(),
+            match_mode: api.match_mode,
+            schemes: api.schemes,
+            backend,
+            cors: api.cors,
+            responses: Arc::default(),
+        })
+    }
+
+    fn backend(
+        &mut self,
+        group: &str,
+        environment: &str,
+        api: &ApiDefinition,
+        backend: &BackendDefinition,
+    ) -> Option<Backend> {
+        let destination = match &backend.destination {
+            DestinationDefinition::Http(http) => {
+                Destination::Http(self.http(group, environment, api, http)?)
+            }
+            DestinationDefinition::Mock(mock) => Destination::Mock(Mock {
+                status: mock.status,
+                headers: mock.headers.clone(),
+                body: mock.body.clone(),
+            }),
+        };
+        Some(Backend { destination })
+    }
+
+    fn http(
+        &mut self,
+        group: &str,
+        environment: &str,
+        api: &ApiDefinition,
+        http: &HttpDefinition,
+    ) -> Option<HttpBackend> {
+        let address = self.filled(group, environment, &http.address);
+        let path = self.filled(group, environment, &http.path);
+        let member = self.member(http, &address?)?;
+        let path = self.backend_path(http, &path?)?;
         let tunnel = self
             .config
             .api_rules(group, &api.name)
             .map_or(self.config.tunnel, |rules| rules.tunnel);
-        Some(Api {
-            method: api.method,
-            path: api.path.clone(),
-            schemes: api.schemes,
+        Some(HttpBackend {
+            members: vec![member],
+            method: http.method,
+            path: BackendPath::Fixed(path),
+            timeout: http.timeout,
+            retry_count: http.retry_count,
             policy: Arc::new(TunnelPolicy {
                 api: api.name.clone(),
                 group: group.to_owned(),
                 environment: environment.to_owned(),
-                idle_timeout: api.backend.timeout,
+                idle_timeout: http.timeout,
                 idle_end: tunnel.idle_end,
                 frames: tunnel.frames,
                 message_bytes_max: tunnel.message_bytes_max,
             }),
-            backend: Backend {
-                members: vec![member],
-                method: api.backend.method,
-                path: BackendPath::Fixed(path),
-            },
-            timeout: api.backend.timeout,
-            retries: retries(api.method, api.backend.retry_count),
         })
     }
 
@@ -256,12 +308,11 @@ impl<'a> Build<'a> {
         complete.then_some(text)
     }
 
-    fn member(&mut self, api: &ApiDefinition, address: &str) -> Option<Member> {
-        let member = Member::from_address(api.backend.scheme, address);
+    fn member(&mut self, http: &HttpDefinition, address: &str) -> Option<Member> {
+        let member = Member::from_address(http.scheme, address);
         if member.is_none() {
             self.complaints.push(
-                api.backend
-                    .address
+                http.address
                     .place
                     .error(
                         format!("\"{address}\" is not a backend address"),
@@ -273,7 +324,7 @@ impl<'a> Build<'a> {
         member
     }
 
-    fn backend_path(&mut self, api: &ApiDefinition, path: &str) -> Option<String> {
+    fn backend_path(&mut self, http: &HttpDefinition, path: &str) -> Option<String> {
         if path.starts_with('/')
             && !path.contains(['?', '#'])
             && !path.contains(|c: char| c.is_control())
@@ -281,8 +332,7 @@ impl<'a> Build<'a> {
             return Some(encode(path));
         }
         self.complaints.push(
-            api.backend
-                .path
+            http.path
                 .place
                 .error(
                     format!("\"{path}\" is not a backend path"),
@@ -354,18 +404,26 @@ impl<'a> Build<'a> {
 }
 
 fn order(api: &Api) -> (&str, bool, &str, &str, Method) {
-    let policy = &api.policy;
     // RELEASE first: it is what callers without `X-Stage` get.
     (
-        &policy.group,
-        policy.environment != RELEASE,
-        &policy.environment,
+        &api.group,
+        api.environment != RELEASE,
+        &api.environment,
         &api.path,
         api.method,
     )
 }
 
-/// Spec 2.7: -1 retries idempotent methods once, and an API for any method is asked with GET where it is a WebSocket.
-fn retries(method: Method, count: i8) -> u32 {
-    u32::try_from(count).unwrap_or_else(|_| u32::from(method.is_idempotent()))
+/// What `$context.apiId` is for an API: exports carry no ids, so that one is made of what names it.
+fn api_id(group: &str, name: &str) -> String {
+    let mut hash = Sha1::new();
+    for part in [group, "\0", name] {
+        hash.update(part);
+    }
+    let digest = hash.finalize();
+    digest
+        .iter()
+        .take(16)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

@@ -4,24 +4,32 @@
 #![warn(clippy::indexing_slicing, clippy::expect_used)]
 
 mod build;
+mod debug;
 mod hosts;
 mod load;
+mod mapping;
 mod member;
 mod path;
+mod responses;
 mod table;
 
+use std::borrow::Cow;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Scheme;
 use crate::relay::policy::TunnelPolicy;
 
-pub use crate::definition::{Method, Schemes};
+pub use crate::definition::{MatchMode, Method, Schemes};
 pub use build::Forward;
+pub use debug::DebugCalls;
 pub use load::{Loaded, Report, check, load};
+pub use mapping::{Call, MappingError, Outgoing};
 pub use path::normalize;
+pub use responses::{Context, Rendered, ResponseSet};
 
 use hosts::Hosts;
 use table::Group;
@@ -37,20 +45,40 @@ pub struct Catalog {
 
 impl Catalog {
     /// The API that a request is for (spec 2.1 to 2.5). Allocates only for a path with `%` or dot segments.
-    pub fn route(&self, query: &Query<'_>) -> Result<&Arc<Api>, RouteError> {
-        let path = normalize(query.path)?;
+    pub fn route<'a>(&self, query: &Query<'a>) -> Result<Routed<'a>, Unrouted> {
+        let unknown = |error| Unrouted {
+            error,
+            responses: None,
+        };
+        let path = normalize(query.path).map_err(unknown)?;
         let group = self
             .hosts
-            .group(query.host, query.inbound)?
+            .group(query.host, query.inbound.ip())
+            .map_err(unknown)?
             .and_then(|index| self.groups.get(index))
-            .ok_or(RouteError::NoRoute)?;
+            .ok_or_else(|| unknown(RouteError::NoRoute))?;
+        let refused = |error| Unrouted {
+            error,
+            responses: Some(Arc::clone(&group.responses)),
+        };
         let paths = group
             .paths(query.stage.unwrap_or(RELEASE))
-            .ok_or(RouteError::NoRoute)?;
-        let api = paths.api(&path, query.method)?;
+            .ok_or_else(|| refused(RouteError::NoRoute))?;
+        let api = paths.api(&path, query.method).map_err(refused)?;
         match api.schemes.refusal(query.scheme) {
-            None => Ok(api),
-            Some(https_only) => Err(RouteError::WrongScheme { https_only }),
+            None => Ok(Routed {
+                api: Arc::clone(api),
+                matched: Matched {
+                    remainder: path.len(),
+                    path,
+                    captures: Vec::new(),
+                },
+                debug: None,
+            }),
+            Some(https_only) => Err(Unrouted {
+                error: RouteError::WrongScheme { https_only },
+                responses: Some(Arc::clone(&api.responses)),
+            }),
         }
     }
 
@@ -58,6 +86,35 @@ impl Catalog {
     pub fn apis(&self) -> impl ExactSizeIterator<Item = &Arc<Api>> {
         self.apis.iter()
     }
+}
+
+/// An API and how the request fits it.
+#[derive(Debug)]
+pub struct Routed<'a> {
+    pub api: Arc<Api>,
+    pub matched: Matched<'a>,
+    /// Present if the request came by a debugging domain, whose calls of the day are counted there.
+    pub debug: Option<Arc<DebugCalls>>,
+}
+
+/// How a request's path fits the path of its API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Matched<'a> {
+    /// The normal form in which it was compared.
+    pub path: Cow<'a, [u8]>,
+    /// The values of the API's path parameters, in their order, as ranges of `path`.
+    pub captures: Vec<Range<usize>>,
+    /// Where what follows the prefix of an API with prefix matching begins, slash included; the length of `path` where
+    /// nothing does.
+    pub remainder: usize,
+}
+
+/// A request that leads nowhere, and what it is answered with.
+#[derive(Debug)]
+pub struct Unrouted {
+    pub error: RouteError,
+    /// Of the API, or else of the group; none where not even the group is known.
+    pub responses: Option<Arc<ResponseSet>>,
 }
 
 /// The environment of a request without `X-Stage` (spec 2.2).
@@ -70,8 +127,8 @@ pub const DEFAULT_GROUP: &str = "DEFAULT";
 #[derive(Clone, Copy, Debug)]
 pub struct Query<'a> {
     pub scheme: Scheme,
-    /// The address the client connected to.
-    pub inbound: IpAddr,
+    /// The address and port the client connected to.
+    pub inbound: SocketAddr,
     /// The `Host` field as received.
     pub host: &'a str,
     pub method: &'a str,
@@ -96,42 +153,32 @@ pub enum RouteError {
 /// One published API in one environment.
 #[derive(Debug)]
 pub struct Api {
+    /// 32 hexadecimal digits that stay the same over reloads: `$context.apiId`.
+    pub id: String,
+    pub name: String,
+    pub group: String,
+    pub environment: String,
     pub method: Method,
     /// As defined; empty where every path is forwarded.
     pub path: String,
+    pub match_mode: MatchMode,
     pub schemes: Schemes,
-    pub policy: Arc<TunnelPolicy>,
+    /// Where calls go that no policy takes.
     pub backend: Backend,
-    /// The API's backend timeout (spec 1.4): for connecting and again for the answer's head.
-    pub timeout: Duration,
-    /// Retries after a failure before the first byte of an answer (spec 2.7).
-    pub retries: u32,
-}
-
-impl Api {
-    /// Appends the request target for the backend: its own path and the client's query.
-    pub fn target(&self, path: &str, query: Option<&str>, out: &mut Vec<u8>) {
-        out.extend_from_slice(match &self.backend.path {
-            BackendPath::Same => path.as_bytes(),
-            BackendPath::Fixed(fixed) => fixed.as_bytes(),
-        });
-        if let Some(query) = query {
-            out.push(b'?');
-            out.extend_from_slice(query.as_bytes());
-        }
-    }
+    /// Whether calls get the headers of spec 7.9.
+    pub cors: bool,
+    pub responses: Arc<ResponseSet>,
 }
 
 /// As the start-up message says it: `ws, wss /hello (API01 of DEFAULT in RELEASE) -> ws://192.0.2.20:8080/`.
 impl fmt::Display for Api {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let TunnelPolicy {
-            api,
+        let Self {
+            name,
             group,
             environment,
-            idle_timeout,
             ..
-        } = &*self.policy;
+        } = self;
         let path = if self.path.is_empty() {
             "every path"
         } else {
@@ -139,10 +186,14 @@ impl fmt::Display for Api {
         };
         write!(
             f,
-            "{} {path} ({api} of {group} in {environment}) -> ",
+            "{} {path} ({name} of {group} in {environment}) -> ",
             self.schemes.label()
         )?;
-        for (index, member) in self.backend.members.iter().enumerate() {
+        let backend = match &self.backend.destination {
+            Destination::Http(backend) => backend,
+            Destination::Mock(mock) => return write!(f, "mock {}", mock.status),
+        };
+        for (index, member) in backend.members.iter().enumerate() {
             let scheme = if member.scheme == Scheme::Https {
                 "wss"
             } else {
@@ -151,21 +202,55 @@ impl fmt::Display for Api {
             let separator = if index > 0 { ", " } else { "" };
             write!(f, "{separator}{scheme}://{}", member.authority)?;
         }
-        match &self.backend.path {
+        match &backend.path {
             BackendPath::Same => {}
             BackendPath::Fixed(path) => write!(f, "{path}")?,
         }
-        write!(f, ", idle after {idle_timeout:?}")
+        write!(f, ", idle after {:?}", backend.policy.idle_timeout)
     }
 }
 
+/// Where calls of an API go.
 #[derive(Debug)]
 pub struct Backend {
+    pub destination: Destination,
+}
+
+#[derive(Debug)]
+pub enum Destination {
+    Http(HttpBackend),
+    Mock(Mock),
+}
+
+/// Servers that answer.
+#[derive(Debug)]
+pub struct HttpBackend {
     /// Used in turn; never empty.
     pub members: Vec<Member>,
-    /// What it is asked with; `Any`: as the client asked.
+    /// What they are asked with; `Any`: as the client asked.
     pub method: Method,
     pub path: BackendPath,
+    /// The backend timeout (spec 1.4): for connecting and again for the answer's head.
+    pub timeout: Duration,
+    /// -1 to 10 (spec 2.7).
+    pub retry_count: i8,
+    /// What tunnels to it live by.
+    pub policy: Arc<TunnelPolicy>,
+}
+
+impl HttpBackend {
+    /// Retries after a failure before the first byte of an answer (spec 2.7).
+    pub fn retries(&self, method: Method) -> u32 {
+        u32::try_from(self.retry_count).unwrap_or_else(|_| u32::from(method.is_idempotent()))
+    }
+}
+
+/// An answer of the gateway's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mock {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: String,
 }
 
 /// One address that an API leads to.

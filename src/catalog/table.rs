@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Api, Method, RouteError};
+use super::{Api, Method, ResponseSet, RouteError};
 
 /// A group's APIs by the environment they are published in.
 #[derive(Debug, Default)]
@@ -11,6 +11,8 @@ pub(super) struct Group {
     pub(super) environments: HashMap<Box<str>, Paths>,
     /// What answers in every other environment: `ringgate proxy` knows none.
     pub(super) elsewhere: Option<Paths>,
+    /// What answers where no API does.
+    pub(super) responses: Arc<ResponseSet>,
 }
 
 impl Group {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    AccessLog, Admin, Backends, Config, Definitions, Drain, Limits, Log, LogFormat, OnUnsupported,
-    Routing, Timeouts, Tls, Tunnel, Workers,
+    AccessLog, Admin, Backends, Config, Definitions, Drain, ForwardedFor, Forwarding, HostSent,
+    Limits, Log, LogFormat, OnUnsupported, Routing, Timeouts, Tls, Tunnel, Workers,
 };
 use crate::proto::head::HeadLimits;
 use crate::relay::policy::{FrameMode, IdleEnd};
@@ -196,7 +196,18 @@ pub(super) fn config() -> Config {
             tls13: true,
         },
         routing: Routing::default(),
-        backends: Backends::default(),
+        backends: Backends {
+            source_addresses: Vec::new(),
+            ca: None,
+            denied: Vec::new(),
+            idle_connections_max: 256,
+            idle_timeout: Duration::from_secs(60),
+        },
+        forwarding: Forwarding {
+            forwarded_for: ForwardedFor::Append,
+            host: HostSent::Backend,
+            strip_gateway_fields: true,
+        },
         limits: Limits {
             connections_max: 0,
             head: HeadLimits {
@@ -204,6 +215,7 @@ pub(super) fn config() -> Config {
                 field_bytes_max: 32 << 10,
                 fields_bytes_max: 128 << 10,
             },
+            head_too_large_status: 494,
             early_bytes_max: 16 << 10,
             request_body_bytes_max: 12 << 20,
             relay_buffer_bytes: 4 << 20,
@@ -213,6 +225,7 @@ pub(super) fn config() -> Config {
         timeouts: Timeouts {
             handshake: Duration::from_secs(10),
             keep_alive: Duration::from_secs(60),
+            request_body: Duration::from_secs(8),
             permit: Duration::from_millis(100),
             slow_consumer: Duration::from_secs(30),
             close_grace: Duration::from_secs(1),
@@ -236,6 +249,8 @@ pub(super) fn config() -> Config {
         definitions: Definitions {
             on_unsupported: OnUnsupported::Reject,
             backend_timeout_max: Duration::from_secs(60),
+            retry_count: -1,
+            orchestrations: Vec::new(),
         },
         apis: Vec::new(),
     }

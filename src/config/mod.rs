@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::document::{Complaint, Place};
+use crate::network::Network;
 use crate::proto::head::HeadLimits;
 use crate::relay::policy::{FrameMode, IdleEnd};
 
@@ -40,6 +41,7 @@ pub struct Config {
     pub tls: Tls,
     pub routing: Routing,
     pub backends: Backends,
+    pub forwarding: Forwarding,
     pub limits: Limits,
     pub timeouts: Timeouts,
     pub drain: Drain,
@@ -104,6 +106,8 @@ pub struct Workers {
 pub struct Listener {
     pub address: SocketAddr,
     pub scheme: Scheme,
+    /// Who has to begin with a PROXY protocol header, and nobody else may connect. Empty: the protocol is not spoken.
+    pub proxy_protocol_from: Vec<Network>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -136,6 +140,33 @@ pub struct Routing {
     pub any_address: bool,
     /// Names that lead to groups (spec 2.1).
     pub domains: Vec<Domain>,
+    /// Names for trying a group out, each with a number of calls a day (spec 2.1).
+    pub debug_domains: Vec<DebugDomain>,
+    /// What a percent-escape in a path means (spec 2.4, `api_uri_no_escape`).
+    pub path_escapes: PathEscapes,
+    pub client_address: ClientAddress,
+}
+
+/// Spec 2.4. Either way a path is refused that could leave what it was matched by under another reading.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PathEscapes {
+    /// Decoded before matching: `/aa%2Faa` is `/aa/aa`.
+    #[default]
+    Decoded,
+    /// `api_uri_no_escape`: `/aa%2Faa` is one segment.
+    Kept,
+}
+
+/// Where the address of the client comes from (spec 2.9).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ClientAddress {
+    /// The peer of the connection, or what its PROXY protocol header says.
+    #[default]
+    Peer,
+    /// `real_ip_from_xff`: this element of `X-Forwarded-For`; from the left from 0 on, from the right from -1 on.
+    ForwardedFor { index: i32 },
+    /// `real_ip_header_getter`: the value of this field.
+    Field(String),
 }
 
 /// A name bound to a group.
@@ -144,6 +175,27 @@ pub struct Domain {
     /// Lower case, no trailing dot; `*.example.com` covers one or more labels (spec U10).
     pub name: String,
     pub group: String,
+    pub http: DomainPort,
+    pub https: DomainPort,
+    pub place: Place,
+}
+
+/// On which listeners of one scheme a domain is served (spec 2.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DomainPort {
+    #[default]
+    Every,
+    Only(u16),
+    None,
+}
+
+/// A name that leads to a group for a number of calls a day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DebugDomain {
+    /// Lower case, no trailing dot.
+    pub name: String,
+    pub group: String,
+    pub calls_per_day: u32,
     pub place: Place,
 }
 
@@ -161,6 +213,53 @@ pub struct Definitions {
     pub on_unsupported: OnUnsupported,
     /// Longest backend timeout that an API may ask for: the cloud's `backend_timeout` feature.
     pub backend_timeout_max: Duration,
+    /// Where a definition has none (spec U19).
+    pub retry_count: i8,
+    /// Rules by name, which parameters refer to (spec 8.10).
+    pub orchestrations: Vec<Orchestration>,
+}
+
+/// One rule that makes a new parameter out of a caller's (spec 8.10).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Orchestration {
+    pub name: String,
+    pub strategy: Strategy,
+    /// `None` for a preprocessing rule, whose result is the input of the next one.
+    pub target: Option<OrchestrationTarget>,
+    pub place: Place,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrchestrationTarget {
+    pub name: String,
+    pub location: TargetLocation,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetLocation {
+    Query,
+    Header,
+}
+
+/// How a rule makes its result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Strategy {
+    /// The first entry that has the input among its values: values, result.
+    List(Vec<(Vec<String>, String)>),
+    /// The first entry whose range has the input, bounds included: start, end, result.
+    Range(Vec<(u64, u64, String)>),
+    /// CRC-32 of the input as a decimal (spec U58).
+    Hash,
+    /// As `Range`, on the hash.
+    HashRange(Vec<(u64, u64, String)>),
+    /// The result where the caller sends nothing.
+    NoneValue(String),
+    /// The result where no other rule applied.
+    Default(String),
+    /// The first so many characters.
+    Head(usize),
+    /// The last so many characters.
+    Tail(usize),
 }
 
 /// What an API means that this version cannot serve as it is defined.
@@ -222,12 +321,45 @@ impl Protection {
     }
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Backends {
     /// Local addresses to connect from, used in turn; empty leaves the choice to the kernel.
     pub source_addresses: Vec<IpAddr>,
     /// PEM bundle against which backends' certificates are verified; without one they are not (spec U62).
     pub ca: Option<PathBuf>,
+    /// Addresses that no backend may have: 403 (spec 5.2).
+    pub denied: Vec<Network>,
+    /// Idle connections for further calls, on each core.
+    pub idle_connections_max: usize,
+    /// How long such a connection is kept.
+    pub idle_timeout: Duration,
+}
+
+/// How requests are passed on to backends (spec 2.8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forwarding {
+    pub forwarded_for: ForwardedFor,
+    pub host: HostSent,
+    /// Whether `X-Stage`, `X-Apig-*` and the gateway's credentials are kept from the backend (spec U12, U24).
+    pub strip_gateway_fields: bool,
+}
+
+/// What becomes of the client's `X-Forwarded-For` (spec U21).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ForwardedFor {
+    #[default]
+    Append,
+    Replace,
+}
+
+/// The `Host` that a backend is sent where no backend parameter says another (spec U25).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HostSent {
+    /// The backend's address.
+    #[default]
+    Backend,
+    /// What the client sent.
+    Client,
 }
 
 /// Bounds. Sizes in bytes, counts per process unless the name says otherwise.
@@ -236,6 +368,8 @@ pub struct Limits {
     /// Client connections, tunnels included, over all workers; 0 derives it from the descriptor limit.
     pub connections_max: usize,
     pub head: HeadLimits,
+    /// The status of an answer to a head with too much in it: 494 as the cloud has it, or 431 (RFC 6585).
+    pub head_too_large_status: u16,
     /// Bytes that may follow a request for an upgrade before its 101.
     pub early_bytes_max: usize,
     pub request_body_bytes_max: u64,
@@ -252,6 +386,8 @@ pub struct Timeouts {
     /// Accept to the end of the TLS handshake, and to the end of the first request head.
     pub handshake: Duration,
     pub keep_alive: Duration,
+    /// The longest a request's body may pause (spec 6.1, `request_body_timeout`).
+    pub request_body: Duration,
     pub permit: Duration,
     pub slow_consumer: Duration,
     /// How long a Close of ours waits for a frame boundary, and then for its answer.

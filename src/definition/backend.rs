@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::operation::Operation;
 use super::syntax::references;
-use super::{BackendDefinition, Method, Placed};
+use super::{BackendDefinition, DestinationDefinition, HttpDefinition, Method, Placed};
 use crate::config::{Protection, Scheme};
 use crate::document::{Complaints, Item, Severity, Table, Value};
 
@@ -49,7 +49,11 @@ pub(super) fn read(
         endpoints
     });
     table.finish(Severity::Warning, complaints);
-    http(&endpoints?, operation, complaints)
+    let http = http(&endpoints?, operation, complaints)?;
+    Some(BackendDefinition {
+        destination: DestinationDefinition::Http(http),
+        parameters: Vec::new(),
+    })
 }
 
 /// Exactly one endpoints member, and one that fits the type.
@@ -71,7 +75,7 @@ fn http(
     item: &Item<'_>,
     operation: &mut Operation<'_>,
     complaints: &mut Complaints,
-) -> Option<BackendDefinition> {
+) -> Option<HttpDefinition> {
     let mut table = item.table(complaints)?;
     table.take("description");
     let address = table.need(
@@ -111,7 +115,7 @@ fn http(
         operation.cannot(&item.place(complaints), "SM cipher channels");
     }
     table.finish(Severity::Warning, complaints);
-    Some(BackendDefinition {
+    Some(HttpDefinition {
         scheme: scheme?,
         address: address?,
         path: path?,

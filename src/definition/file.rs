@@ -114,6 +114,7 @@ fn definition<'a>(
         environments: environments.to_vec(),
         apis: Vec::new(),
         left_out: Vec::new(),
+        response_sets: Vec::new(),
     };
     let mut paths = paths?.table(complaints)?;
     skip_foreign(&mut paths);

@@ -12,8 +12,10 @@ mod syntax;
 
 use std::time::Duration;
 
+use crate::close::ErrorType;
 use crate::config::{Config, Scheme};
 use crate::document::{Complaint, Place};
+use crate::network::Network;
 
 pub(crate) use syntax::{Piece, is_group_name, is_variable_name, references};
 
@@ -26,32 +28,221 @@ pub struct Definition {
     pub apis: Vec<ApiDefinition>,
     /// Names of APIs that are defined but not served.
     pub left_out: Vec<String>,
+    /// The group's sets of gateway responses as this file has them (spec 5.4).
+    pub response_sets: Vec<ResponseSetDefinition>,
 }
 
 /// One operation, checked.
 #[derive(Clone, Debug)]
 pub struct ApiDefinition {
     pub name: String,
+    pub description: String,
     pub place: Place,
     pub method: Method,
     /// As written, `basePath` included.
     pub path: String,
     pub match_mode: MatchMode,
     pub schemes: Schemes,
+    pub parameters: Vec<RequestParameter>,
     pub backend: BackendDefinition,
+    /// Tried in order before `backend` (spec 8.11).
+    pub policies: Vec<PolicyDefinition>,
+    /// Whether calls get the headers of spec 7.9.
+    pub cors: bool,
+    /// The set of gateway responses that is used: of `response_sets` here, or of the group.
+    pub response_set: Placed,
+    /// Sets that the operation itself defines (spec U36).
+    pub response_sets: Vec<ResponseSetDefinition>,
 }
 
-#[derive(Clone, Debug)]
+/// A parameter that a caller may or must send (spec 2.6).
+#[derive(Clone, Debug, PartialEq)]
+pub struct RequestParameter {
+    pub name: String,
+    pub location: Location,
+    pub kind: ParameterKind,
+    pub required: bool,
+    /// What is used, and sent on, where the caller sends none.
+    pub default: Option<String>,
+    /// Whether it is sent on where no backend parameter takes it.
+    pub pass_through: bool,
+    /// Names of orchestration rules in the order in which they are tried (spec 8.10).
+    pub orchestrations: Vec<Placed>,
+    pub description: String,
+    pub sample: Option<String>,
+    pub place: Place,
+}
+
+/// Where a parameter stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Location {
+    Path,
+    Query,
+    Header,
+}
+
+/// What values a parameter may have. A bound of 0 in the file means none (spec 3.1).
+#[derive(Clone, Debug, PartialEq)]
+pub enum ParameterKind {
+    Text {
+        /// In characters.
+        length_min: Option<u32>,
+        length_max: Option<u32>,
+        /// Empty: any.
+        choices: Vec<String>,
+    },
+    Number {
+        min: Option<f64>,
+        max: Option<f64>,
+        /// Empty: any.
+        choices: Vec<String>,
+    },
+}
+
+/// Where an API leads.
+#[derive(Clone, Debug, PartialEq)]
 pub struct BackendDefinition {
+    pub destination: DestinationDefinition,
+    pub parameters: Vec<BackendParameter>,
+}
+
+impl BackendDefinition {
+    /// The servers it leads to, if it is no mock.
+    pub fn http(&self) -> Option<&HttpDefinition> {
+        match &self.destination {
+            DestinationDefinition::Http(http) => Some(http),
+            DestinationDefinition::Mock(_) => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DestinationDefinition {
+    Http(HttpDefinition),
+    Mock(MockDefinition),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpDefinition {
     pub scheme: Scheme,
     /// `host[:port]`, with variables.
     pub address: Placed,
-    /// With variables.
+    /// With variables and `{parameters}`.
     pub path: Placed,
     pub method: Method,
     pub timeout: Duration,
     /// -1 to 10 (spec 2.7).
     pub retry_count: i8,
+}
+
+/// An answer of the gateway's own instead of a backend's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MockDefinition {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: String,
+}
+
+/// What a backend gets in place of, or beside, the caller's parameters (spec 2.6).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendParameter {
+    pub name: String,
+    pub location: Location,
+    pub source: ParameterSource,
+    pub description: String,
+    pub place: Place,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ParameterSource {
+    /// A request parameter, by name.
+    Request(String),
+    Constant(String),
+    System(SystemValue),
+}
+
+/// What the gateway knows of a call (spec 2.6): `$context.sourceIp` and so on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SystemValue {
+    SourceIp,
+    Stage,
+    ApiId,
+    ApiName,
+    /// Always empty: there is no app authentication yet.
+    AppId,
+    AppName,
+    RequestId,
+    /// The address the client connected to.
+    ServerAddr,
+    /// The host the client asked for.
+    ServerName,
+    /// When the request was received.
+    HandleTime,
+    ProviderAppId,
+}
+
+/// A backend for the calls that meet its conditions (spec 8.11).
+#[derive(Clone, Debug, PartialEq)]
+pub struct PolicyDefinition {
+    pub name: String,
+    pub effect: Effect,
+    pub conditions: Vec<ConditionDefinition>,
+    pub backend: BackendDefinition,
+    pub place: Place,
+}
+
+/// How many of the conditions have to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    All,
+    Any,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConditionDefinition {
+    pub subject: Subject,
+    pub test: Test,
+    pub place: Place,
+}
+
+/// What a condition looks at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A declared request parameter.
+    Parameter(String),
+    /// The client's address; its test is `Networks`, and no other subject's is.
+    Source,
+    RequestPath,
+    RequestMethod,
+    Cookie(String),
+    /// What the orchestration made (spec 8.10), by the name of the mapped parameter.
+    Orchestrated(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Test {
+    Exact(String),
+    Enum(Vec<String>),
+    /// A regular expression that compiles, unanchored.
+    Pattern(String),
+    Networks(Vec<Network>),
+}
+
+/// A set of gateway responses (spec 5.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResponseSetDefinition {
+    pub name: String,
+    pub responses: Vec<(ErrorType, ResponseDefinition)>,
+    pub place: Place,
+}
+
+/// What is answered instead of the built-in response of one type. What is not given stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResponseDefinition {
+    pub status: Option<u16>,
+    /// Media type and template.
+    pub bodies: Vec<(String, String)>,
+    pub headers: Vec<(String, String)>,
 }
 
 /// A text that can only be judged once variables have their values, and where it stands.

@@ -5,7 +5,7 @@ use super::file::{
     Document, Format, response_sets, schemes_of_list, schemes_of_servers, skip_foreign,
 };
 use super::syntax::is_api_name;
-use super::{ApiDefinition, MatchMode, Method, Schemes};
+use super::{ApiDefinition, DestinationDefinition, MatchMode, Method, Placed, Schemes};
 use crate::config::{OnUnsupported, Protection};
 use crate::document::{Complaints, Item, Place, Severity, Table};
 
@@ -82,7 +82,10 @@ impl<'a> Operation<'a> {
         let remedy = "add it with `type: HTTP` and `httpEndpoints`";
         let backend = table.need("x-apigateway-backend", remedy, complaints);
         let backend = backend.and_then(|item| backend::read(&item, self, complaints))?;
-        if self.method.takes_get() && !backend.method.takes_get() {
+        let DestinationDefinition::Http(http) = &backend.destination else {
+            return None;
+        };
+        if self.method.takes_get() && !http.method.takes_get() {
             complaints.warning(
                 &place,
                 format!(
@@ -100,7 +103,16 @@ impl<'a> Operation<'a> {
             match_mode,
             // Spec 1.2: HTTPS is the default.
             schemes: schemes.unwrap_or(Schemes::Https),
+            description: String::new(),
+            parameters: Vec::new(),
             backend,
+            policies: Vec::new(),
+            cors: false,
+            response_set: Placed {
+                text: "default".to_owned(),
+                place: table.place(complaints),
+            },
+            response_sets: Vec::new(),
         })
     }
 

@@ -3,6 +3,7 @@
 #![warn(clippy::indexing_slicing, clippy::expect_used)]
 
 use std::io::Write;
+use std::time::Duration;
 
 use monoio::time::timeout;
 
@@ -11,7 +12,6 @@ use super::connection::Client;
 use super::fields::{Named, TooMany, has_prefix, is_one_of, put};
 use super::pool::Buffer;
 use super::stream::{Received, Stream, StreamError};
-use crate::catalog::Api;
 use crate::close::{CloseReason, Deadline};
 use crate::observe::request_id::RequestId;
 use crate::proto::body::{BodyLength, BodyScanner};
@@ -169,7 +169,7 @@ pub(super) async fn relay(
     backend: &mut Stream,
     answer: Answer,
     id: RequestId,
-    api: &Api,
+    pause_max: Duration,
 ) -> Relayed {
     let Answer { head, mut buf } = answer;
     let out = head
@@ -188,7 +188,7 @@ pub(super) async fn relay(
     }
     loop {
         let outcome = timeout(
-            api.timeout,
+            pause_max,
             relay_piece(edge, client, backend, &mut buf, &mut scanner, &mut unsent),
         );
         match outcome.await {

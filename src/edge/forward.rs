@@ -11,7 +11,7 @@ use std::str;
 use super::Peer;
 use super::fields::{Named, TooMany, has_prefix, is_one_of, put};
 use super::request::Request;
-use crate::catalog::{Api, Member};
+use crate::catalog::{BackendPath, HttpBackend, Member};
 use crate::close::CloseReason;
 use crate::config::Scheme;
 use crate::proto::handshake::HandshakeError;
@@ -38,13 +38,13 @@ pub(super) fn request_head(
     request: &Request,
     buf: &[u8],
     peer: &Peer,
-    api: &Api,
+    http: &HttpBackend,
     member: &Member,
 ) -> Result<Vec<u8>, CloseReason> {
     let mut out = Vec::with_capacity(request.head.len + ADDED_BYTES);
     // RFC 6455 §4.1: an opening handshake is a GET; spec 1.6 allows no other method here.
     out.extend_from_slice(b"GET ");
-    put_target(&mut out, request, buf, api)?;
+    put_target(&mut out, request, buf, http)?;
     out.extend_from_slice(b" HTTP/1.1\r\n");
     put(&mut out, b"Host", member.authority.as_bytes());
     put_end_to_end(&mut out, request, buf)?;
@@ -58,12 +58,18 @@ fn put_target(
     out: &mut Vec<u8>,
     request: &Request,
     buf: &[u8],
-    api: &Api,
+    http: &HttpBackend,
 ) -> Result<(), CloseReason> {
     let text = |bytes| str::from_utf8(bytes).map_err(|_| CloseReason::BadTarget);
     let path = text(request.facts.path_of(buf))?;
-    let query = request.facts.query.map(|query| text(query.of(buf)));
-    api.target(path, query.transpose()?, out);
+    out.extend_from_slice(match &http.path {
+        BackendPath::Same => path.as_bytes(),
+        BackendPath::Fixed(fixed) => fixed.as_bytes(),
+    });
+    if let Some(query) = request.facts.query {
+        out.push(b'?');
+        out.extend_from_slice(query.of(buf));
+    }
     Ok(())
 }
 

@@ -121,6 +121,7 @@ pub(super) fn write_error(out: &mut Vec<u8>, error: &GatewayError, id: RequestId
         status,
         code,
         message,
+        ..
     } = error;
     // The order of the members as live gateways have it (spec U39). None of the values needs escaping.
     let body = format!(r#"{{"error_msg":"{message}","error_code":"{code}","request_id":"{id}"}}"#);

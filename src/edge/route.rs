@@ -22,7 +22,7 @@ pub(super) fn route(
     let host = request.facts.host.map(|host| host.of(buf));
     let query = Query {
         scheme: peer.scheme,
-        inbound: peer.inbound.ip(),
+        inbound: peer.inbound,
         host: text(host.unwrap_or_default())?,
         method: text(request.head.method.of(buf))?,
         path: text(request.facts.path_of(buf))?,
@@ -35,8 +35,8 @@ pub(super) fn route(
     };
     edge.catalog()
         .route(&query)
-        .map(Arc::clone)
-        .map_err(refusal)
+        .map(|routed| routed.api)
+        .map_err(|unrouted| refusal(unrouted.error))
 }
 
 fn refusal(error: RouteError) -> CloseReason {

@@ -11,7 +11,7 @@ use super::answer::{ordinary_head, switching_head};
 use super::forward::request_head;
 use super::request::Request;
 use super::{Began, Peer};
-use crate::catalog::{Api, Backend, BackendPath, Member, Method, Schemes};
+use crate::catalog::{BackendPath, HttpBackend, Member, Method};
 use crate::close::CloseReason;
 use crate::config::Scheme;
 use crate::observe::request_id::RequestId;
@@ -28,7 +28,7 @@ const ID: RequestId = RequestId([0xab; 16]);
 const ID_TEXT: &str = "abababababababababababababababab";
 const ID_FIELD: &str = "X-Request-Id: abababababababababababababababab\r\n";
 
-fn api(path: BackendPath) -> Api {
+fn backend(path: BackendPath) -> HttpBackend {
     let policy = TunnelPolicy {
         api: "API01".to_owned(),
         group: "DEFAULT".to_owned(),
@@ -38,18 +38,13 @@ fn api(path: BackendPath) -> Api {
         frames: Default::default(),
         message_bytes_max: 0,
     };
-    Api {
+    HttpBackend {
+        members: vec![Member::new(Scheme::Http, "10.0.0.7", 9000)],
         method: Method::Get,
-        path: "/hello".to_owned(),
-        schemes: Schemes::Both,
-        policy: Arc::new(policy),
-        backend: Backend {
-            members: vec![Member::new(Scheme::Http, "10.0.0.7", 9000)],
-            method: Method::Get,
-            path,
-        },
+        path,
         timeout: Duration::from_secs(60),
-        retries: 1,
+        retry_count: -1,
+        policy: Arc::new(policy),
     }
 }
 
@@ -72,11 +67,11 @@ fn heard(text: &str) -> Request {
 }
 
 fn try_forward(text: &str, path: BackendPath) -> Result<String, CloseReason> {
-    let api = api(path);
-    let member = api.backend.members.first().unwrap();
+    let backend = backend(path);
+    let member = backend.members.first().unwrap();
     let request = heard(text);
     let peer = peer(Scheme::Https);
-    let head = request_head(&request, text.as_bytes(), &peer, &api, member)?;
+    let head = request_head(&request, text.as_bytes(), &peer, &backend, member)?;
     Ok(String::from_utf8(head).unwrap())
 }
 

@@ -18,11 +18,12 @@ use super::pool::Buffer;
 use super::request::Request;
 use super::stream::{Received, Stream};
 use super::{Edge, Peer, refuse, route, wall_clock};
-use crate::catalog::{Api, Member};
+use crate::catalog::{Destination, HttpBackend, Member, Method};
 use crate::close::{CloseReason, Deadline, Side};
 use crate::observe::access_log::TunnelFacts;
 use crate::proto::handshake::{Offer, Upgraded, check_answer, check_request};
 use crate::race::{First, race};
+use crate::relay::policy::TunnelPolicy;
 use crate::relay::{Permit, Tunnel};
 
 /// Longest time for a connection to a backend, whatever the API's timeout (spec U5).
@@ -63,7 +64,8 @@ pub(super) async fn serve(edge: &Rc<Edge>, mut client: Client, buf: Buffer, requ
 /// A backend's complete answer head, and what is needed to act on it.
 struct Established {
     offer: Offer,
-    api: Arc<Api>,
+    policy: Arc<TunnelPolicy>,
+    timeout: Duration,
     permit: Permit,
     backend: Backend,
     /// What the client sent behind its head.
@@ -85,7 +87,10 @@ async fn establish(
     let offer = check_request(&request.head, &request.facts, buf);
     let offer = offer.map_err(CloseReason::BadHandshake)?;
     let api = route::route(edge, &client.peer, request, buf)?;
-    if !api.backend.method.takes_get() {
+    let Destination::Http(http) = &api.backend.destination else {
+        return Err(CloseReason::NoUpgrade);
+    };
+    if !http.method.takes_get() {
         return Err(CloseReason::NoUpgrade);
     }
     let permit = permit(edge).await?;
@@ -93,11 +98,12 @@ async fn establish(
     let behind = buf.get(request.head.len..).unwrap_or_default();
     early.append(behind).map_err(|_| CloseReason::NoHeadRoom)?;
     let peer = client.peer;
-    let asking = ask(edge, &peer, buf, request, &api);
+    let asking = ask(edge, &peer, buf, request, http);
     match race(asking, watch(edge, &mut client.stream, &mut early)).await {
         First::Work(backend) => Ok(Established {
             offer,
-            api,
+            policy: Arc::clone(&http.policy),
+            timeout: http.timeout,
             permit,
             backend: backend?,
             early,
@@ -147,17 +153,17 @@ async fn ask(
     peer: &Peer,
     buf: &[u8],
     request: &Request,
-    api: &Api,
+    http: &HttpBackend,
 ) -> Result<Backend, CloseReason> {
     let turn = edge.next_turn();
-    let connect_deadline = Instant::now() + api.timeout.min(CONNECT_MAX);
-    let attempts = usize::try_from(api.retries).unwrap_or(usize::MAX);
-    let members = api.backend.members.iter().cycle();
-    let first = turn.checked_rem(api.backend.members.len()).unwrap_or(0);
+    let connect_deadline = Instant::now() + http.timeout.min(CONNECT_MAX);
+    let attempts = usize::try_from(http.retries(Method::Get)).unwrap_or(usize::MAX);
+    let members = http.members.iter().cycle();
+    let first = turn.checked_rem(http.members.len()).unwrap_or(0);
     let mut last = CloseReason::BackendGone;
     for member in members.skip(first).take(attempts.saturating_add(1)) {
-        let head = request_head(request, buf, peer, api, member)?;
-        match ask_member(edge, member, &head, api, turn, connect_deadline).await {
+        let head = request_head(request, buf, peer, http, member)?;
+        match ask_member(edge, member, &head, http, turn, connect_deadline).await {
             Ok(backend) => return Ok(backend),
             Err(Failed::Retriable(reason)) => last = reason,
             Err(Failed::Finally(reason)) => return Err(reason),
@@ -176,7 +182,7 @@ async fn ask_member(
     edge: &Edge,
     member: &Member,
     head: &[u8],
-    api: &Api,
+    http: &HttpBackend,
     turn: usize,
     connect_deadline: Instant,
 ) -> Result<Backend, Failed> {
@@ -194,7 +200,7 @@ async fn ask_member(
         written.map_err(|_| NoAnswer::Nothing)?;
         answer::read(edge, &mut connected.stream).await
     };
-    match timeout(api.timeout, asking).await {
+    match timeout(http.timeout, asking).await {
         Ok(Ok(answer)) => Ok(Backend { connected, answer }),
         Ok(Err(NoAnswer::Nothing)) => Err(Failed::Retriable(CloseReason::BackendGone)),
         Ok(Err(NoAnswer::Broken(reason))) => Err(Failed::Finally(reason)),
@@ -212,7 +218,8 @@ async fn hand_over(
 ) {
     let Established {
         offer,
-        api,
+        policy,
+        timeout,
         permit,
         backend,
         early,
@@ -220,13 +227,13 @@ async fn hand_over(
     let Backend { connected, answer } = backend;
     if answer.head.status != 101 {
         drop((permit, early));
-        return relay_answer(edge, client, request, connected, answer, &api).await;
+        return relay_answer(edge, client, request, connected, answer, timeout).await;
     }
     match check_answer(&answer.head, &answer.buf, &offer, buf) {
         Ok(upgraded) => {
             let switch = Switch {
                 upgraded,
-                api,
+                policy,
                 permit,
                 early,
                 connected,
@@ -247,12 +254,12 @@ async fn relay_answer(
     request: &Request,
     connected: Connected,
     answer: Answer,
-    api: &Api,
+    timeout: Duration,
 ) {
     let status = answer.head.status;
     let mut backend = connected.stream;
     let id = request.began.id;
-    let relayed = answer::relay(edge, &mut client, &mut backend, answer, id, api).await;
+    let relayed = answer::relay(edge, &mut client, &mut backend, answer, id, timeout).await;
     drop(backend);
     match relayed {
         Relayed::Whole => {
@@ -271,7 +278,7 @@ async fn relay_answer(
 /// An agreed upgrade, of which only the client does not know yet.
 struct Switch {
     upgraded: Upgraded,
-    api: Arc<Api>,
+    policy: Arc<TunnelPolicy>,
     permit: Permit,
     early: Buffer,
     connected: Connected,
@@ -318,7 +325,7 @@ impl Switch {
     fn into_tunnel(self, client: Client, request: &Request) -> std::io::Result<Tunnel> {
         let Self {
             upgraded,
-            api,
+            policy,
             mut permit,
             early,
             connected,
@@ -326,7 +333,7 @@ impl Switch {
         } = self;
         let facts = TunnelFacts {
             id: request.began.id,
-            policy: Arc::clone(&api.policy),
+            policy,
             scheme: client.peer.scheme,
             client: client.peer.client,
             backend: connected.address,

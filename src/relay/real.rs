@@ -229,7 +229,7 @@ fn tls_pair(
     };
     let server = crate::tls::server_config(&tls, tls.resolver(), crate::tls::ticketer().unwrap());
     let mut session = crate::tls::TlsSession::server(server.unwrap()).unwrap();
-    let client = crate::tls::client_config(&crate::config::Backends::default()).unwrap();
+    let client = crate::tls::client_config(&crate::config::Config::base().backends).unwrap();
     let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
     let client = rustls::ClientConnection::new(client, name).unwrap();
     let mut stream = rustls::StreamOwned::new(client, ours);

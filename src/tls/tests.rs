@@ -10,7 +10,7 @@ use rustls::server::{ResolvesServerCert, ServerConfig};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 use super::{Opened, RECORD_HEADER_LEN, TlsError, TlsSession};
-use crate::config::{Backends, Tls};
+use crate::config::{Config, Tls};
 
 fn certificate() -> Arc<dyn ResolvesServerCert> {
     let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -31,7 +31,7 @@ impl Configs {
         let tickets = super::ticketer().unwrap();
         Self(
             super::server_config(&tls, certificate(), tickets).unwrap(),
-            super::client_config(&Backends::default()).unwrap(),
+            super::client_config(&Config::base().backends).unwrap(),
         )
     }
 

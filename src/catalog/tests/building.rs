@@ -5,17 +5,14 @@ use super::*;
 #[test]
 fn variables_are_filled_in_per_environment() {
     let catalog = sample();
-    let api = catalog
-        .apis()
-        .find(|api| api.policy.api == "tested")
-        .unwrap();
+    let api = catalog.apis().find(|api| api.name == "tested").unwrap();
     assert_eq!(
-        api.backend.members,
+        http(api).members,
         [Member::new(Scheme::Http, "10.0.0.9", 9000)]
     );
-    assert_eq!(api.backend.path, BackendPath::Fixed("/v2/x%20y".to_owned()));
+    assert_eq!(http(api).path, BackendPath::Fixed("/v2/x%20y".to_owned()));
     assert_eq!(
-        (api.policy.group.as_str(), api.policy.environment.as_str()),
+        (api.group.as_str(), api.environment.as_str()),
         ("DEFAULT", "TEST")
     );
 
@@ -118,7 +115,7 @@ fn rules_for_an_api_that_nobody_defines_are_refused() {
     let catalog = build(&config, &[(&text, "RELEASE")]).unwrap();
     let policies: Vec<_> = catalog
         .apis()
-        .map(|api| (api.policy.frames, api.policy.idle_end))
+        .map(|api| (http(api).policy.frames, http(api).policy.idle_end))
         .collect();
     assert_eq!(
         policies,
@@ -186,7 +183,6 @@ fn forward(path: Option<&str>, backend_path: BackendPath) -> Result<Catalog, Str
             message_bytes_max: 0,
         },
         timeout: Duration::from_secs(60),
-        retries: 1,
     })
 }
 
@@ -215,28 +211,6 @@ fn forwarding_knows_no_hosts_environments_or_methods() {
 }
 
 #[test]
-fn targets_have_the_backend_path_and_the_clients_query() {
-    let target = |backend_path, query| {
-        let catalog = forward(None, backend_path).unwrap();
-        let mut out = Vec::new();
-        catalog
-            .apis()
-            .next()
-            .unwrap()
-            .target("/a%20b/../c", query, &mut out);
-        String::from_utf8(out).unwrap()
-    };
-    assert_eq!(target(BackendPath::Same, None), "/a%20b/../c");
-    assert_eq!(target(BackendPath::Same, Some("q=1")), "/a%20b/../c?q=1");
-    assert_eq!(
-        target(BackendPath::Fixed("/x".to_owned()), Some("q=1")),
-        "/x?q=1"
-    );
-    assert_eq!(target(BackendPath::Fixed("/x".to_owned()), Some("")), "/x?");
-    assert_eq!(target(BackendPath::Fixed("/x".to_owned()), None), "/x");
-}
-
-#[test]
 fn retries_follow_the_count_and_the_method() {
     for (method, count, expected) in [
         ("get", "-1", 1),
@@ -249,11 +223,8 @@ fn retries_follow_the_count_and_the_method() {
         let (definition, _) =
             definition::parse("a.yaml", &text, &[RELEASE.to_owned()], &config(""));
         let catalog = Catalog::build(&config(""), &[definition.unwrap()]).unwrap();
-        assert_eq!(
-            catalog.apis().next().unwrap().retries,
-            expected,
-            "{method} {count}"
-        );
+        let api = catalog.apis().next().unwrap();
+        assert_eq!(http(api).retries(api.method), expected, "{method} {count}");
     }
 }
 
@@ -262,7 +233,7 @@ fn what_is_served_is_listed_in_order() {
     let catalog = sample();
     let names: Vec<_> = catalog
         .apis()
-        .map(|api| (api.policy.environment.as_str(), api.policy.api.as_str()))
+        .map(|api| (api.environment.as_str(), api.name.as_str()))
         .collect();
     assert_eq!(names.first(), Some(&("RELEASE", "percent")));
     assert_eq!(names.last(), Some(&("TEST", "otherHello")));

@@ -54,13 +54,16 @@ fn both_formats_of_the_scenario_give_the_same_catalog() {
         format!("{:?}", swagger.catalog)
     );
     let query = query("192.0.2.1", "GET", "/hello");
-    let api = openapi.catalog.route(&query).unwrap();
+    let api = openapi.catalog.route(&query).unwrap().api;
     assert_eq!(
-        (api.policy.api.as_str(), api.schemes, api.timeout),
+        (api.name.as_str(), api.schemes, http(&api).timeout),
         ("API01", Schemes::Https, Duration::from_secs(60))
     );
     assert_eq!(
-        (api.retries, api.policy.idle_timeout),
+        (
+            http(&api).retries(api.method),
+            http(&api).policy.idle_timeout
+        ),
         (1, Duration::from_secs(60))
     );
     assert_eq!(openapi.config.tls.certificates[0].names, ["localhost"]);

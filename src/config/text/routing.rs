@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use super::settings::{addresses, tunnel};
 use super::{CertificateFiles, DefinitionFiles, Reader, set};
 use crate::catalog::{DEFAULT_GROUP, RELEASE};
-use crate::config::{ApiRules, Domain, Environment, Listener, Protection, Scheme};
+use crate::config::{ApiRules, Domain, DomainPort, Environment, Listener, Protection, Scheme};
 use crate::definition::is_variable_name;
 use crate::document::{Item, Table, plural};
 
@@ -76,7 +76,11 @@ impl Reader {
                 "list it once",
             );
         }
-        listeners.push(Listener { address, scheme });
+        listeners.push(Listener {
+            address,
+            scheme,
+            proxy_protocol_from: Vec::new(),
+        });
     }
 
     fn certificate(&mut self, table: &mut Table<'_>, default: &mut Option<usize>) {
@@ -278,6 +282,8 @@ impl Reader {
         domains.push(Domain {
             name,
             group: group.to_owned(),
+            http: DomainPort::Every,
+            https: DomainPort::Every,
             place,
         });
     }

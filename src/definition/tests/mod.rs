@@ -76,14 +76,21 @@ fn the_scenario_is_read_from_both_formats() {
         assert_eq!(api.schemes, Schemes::Https);
         let backend = &api.backend;
         assert_eq!(
-            (backend.scheme, backend.method, backend.retry_count),
+            (
+                backend.http().unwrap().scheme,
+                backend.http().unwrap().method,
+                backend.http().unwrap().retry_count
+            ),
             (Scheme::Http, Method::Get, -1)
         );
         assert_eq!(
-            (backend.address.text.as_str(), backend.path.text.as_str()),
+            (
+                backend.http().unwrap().address.text.as_str(),
+                backend.http().unwrap().path.text.as_str()
+            ),
             ("127.0.0.1:9000", "/")
         );
-        assert_eq!(backend.timeout, Duration::from_secs(60));
+        assert_eq!(backend.http().unwrap().timeout, Duration::from_secs(60));
     }
 }
 
@@ -94,24 +101,30 @@ fn json_is_read_as_well() {
         "method": "any", "path": "/\u0061\ud83d\ude00", "retryCount": 3, "timeout": "100"}}}}}}"##;
     let api = &apis(text)[0];
     assert_eq!(
-        (api.backend.path.text.as_str(), api.backend.retry_count),
+        (
+            api.backend.http().unwrap().path.text.as_str(),
+            api.backend.http().unwrap().retry_count
+        ),
         ("/a😀", 3)
     );
     assert_eq!(
-        (api.backend.method, api.backend.timeout),
+        (
+            api.backend.http().unwrap().method,
+            api.backend.http().unwrap().timeout
+        ),
         (Method::Any, Duration::from_millis(100))
     );
-    assert_eq!(api.backend.address.text, "#host#:80");
+    assert_eq!(api.backend.http().unwrap().address.text, "#host#:80");
 }
 
 #[test]
 fn defaults_are_those_of_the_import_format() {
     let api = &apis(&one("x-apigateway-cors: false", "description: x"))[0];
     assert_eq!(
-        (api.schemes, api.backend.timeout),
+        (api.schemes, api.backend.http().unwrap().timeout),
         (Schemes::Https, Duration::from_secs(5))
     );
-    assert_eq!(api.backend.retry_count, -1);
+    assert_eq!(api.backend.http().unwrap().retry_count, -1);
 }
 
 #[test]
@@ -499,7 +512,7 @@ fn a_higher_ceiling_allows_longer_timeouts() {
     let (definition, complaints) = read(&one("tags: []", "timeout: 600000"), &config);
     assert_eq!(complaints, []);
     assert_eq!(
-        definition.unwrap().apis[0].backend.timeout,
+        definition.unwrap().apis[0].backend.http().unwrap().timeout,
         Duration::from_secs(600)
     );
 }

@@ -1,13 +1,19 @@
 //! Flags.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::addresses::Addresses;
+use crate::payload::Kind;
+use crate::role::Mix;
+use crate::sizes::Sizes;
 use crate::target::Target;
+use crate::values::{at_least_one, duration, interval, rate, share};
 
-/// WebSocket load on a server or proxy, and the echo backend behind it.
+/// WebSocket load on a server or proxy, and the backend behind it.
 #[derive(Debug, Parser)]
 #[command(name = "ringgate-loadtest", version)]
 pub(crate) struct Options {
@@ -17,14 +23,26 @@ pub(crate) struct Options {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Serve WebSockets that echo every message.
-    Backend(BackendOptions),
     /// Send messages over open connections; check and time each echo.
     Echo(EchoOptions),
+    /// Let this tool's backend push to every connection at once; check and time what arrives.
+    Push(PushOptions),
+    /// Send messages that nobody answers; the backend's receipt at the end tells whether all arrived.
+    OneWay(OneWayOptions),
     /// Open connections and hold them; report the memory they take.
     Idle(IdleOptions),
     /// Connect, upgrade, echo once, close, over and over.
+    Churn(ChurnOptions),
+    /// Drop all connections and reconnect them at once, again and again; time how long it takes.
     Storm(StormOptions),
+    /// Push to connections of which some hardly read; time the others.
+    Slow(SlowOptions),
+    /// Several of these at once, each on its share of the connections.
+    Mixed(MixedOptions),
+    /// Serve WebSockets that echo, count or push.
+    Backend(BackendOptions),
+    /// Run several proxies side by side, in turns, and compare them.
+    Compare(CompareOptions),
 }
 
 #[derive(Debug, Args)]
@@ -41,18 +59,30 @@ pub(crate) struct BackendOptions {
 pub(crate) struct EchoOptions {
     #[command(flatten)]
     pub(crate) load: LoadOptions,
+    #[command(flatten)]
+    pub(crate) messages: MessageOptions,
     #[arg(long, default_value_t = 64, value_parser = at_least_one)]
     pub(crate) connections: usize,
-    /// Messages a second over all connections, sent by the clock and timed from when they were due (open loop).
-    /// Without it each connection sends as soon as its echo has come (closed loop).
-    #[arg(long, value_parser = rate)]
-    pub(crate) rate: Option<f64>,
-    /// Bytes of payload in a message.
-    #[arg(long, default_value_t = 64, value_parser = message_bytes)]
-    pub(crate) size: usize,
-    /// Time under load before measuring begins.
-    #[arg(long, default_value = "1s", value_parser = duration)]
-    pub(crate) warm_up: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OneWayOptions {
+    #[command(flatten)]
+    pub(crate) load: LoadOptions,
+    #[command(flatten)]
+    pub(crate) messages: MessageOptions,
+    #[arg(long, default_value_t = 64, value_parser = at_least_one)]
+    pub(crate) connections: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PushOptions {
+    #[command(flatten)]
+    pub(crate) load: LoadOptions,
+    #[command(flatten)]
+    pub(crate) pushes: PushedOptions,
+    #[arg(long, default_value_t = 1000, value_parser = at_least_one)]
+    pub(crate) connections: usize,
 }
 
 #[derive(Debug, Args)]
@@ -67,31 +97,119 @@ pub(crate) struct IdleOptions {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ChurnOptions {
+    #[command(flatten)]
+    pub(crate) load: LoadOptions,
+    /// Connections in progress at any time; with --rate, at most.
+    #[arg(long, default_value_t = 64, value_parser = at_least_one)]
+    pub(crate) clients: usize,
+    /// Connections a second, begun by the clock and timed from when they were due (open loop). Without it each one that
+    /// is over is followed by another (closed loop).
+    #[arg(long, value_parser = rate)]
+    pub(crate) rate: Option<f64>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct StormOptions {
     #[command(flatten)]
     pub(crate) load: LoadOptions,
-    /// Connections in progress at any time.
-    #[arg(long, default_value_t = 64, value_parser = at_least_one)]
-    pub(crate) clients: usize,
+    #[arg(long, default_value_t = 1000, value_parser = at_least_one)]
+    pub(crate) connections: usize,
+    /// Time from one storm to the next.
+    #[arg(long, default_value = "5s", value_parser = interval)]
+    pub(crate) every: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SlowOptions {
+    #[command(flatten)]
+    pub(crate) load: LoadOptions,
+    #[command(flatten)]
+    pub(crate) pushes: PushedOptions,
+    #[arg(long, default_value_t = 1000, value_parser = at_least_one)]
+    pub(crate) connections: usize,
+    /// Share of the connections that read slowly.
+    #[arg(long, default_value = "0.1", value_parser = share)]
+    pub(crate) slow_share: f64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MixedOptions {
+    #[command(flatten)]
+    pub(crate) load: LoadOptions,
+    #[command(flatten)]
+    pub(crate) messages: MessageOptions,
+    #[command(flatten)]
+    pub(crate) pushes: PushedOptions,
+    #[arg(long, default_value_t = 1000, value_parser = at_least_one)]
+    pub(crate) connections: usize,
+    /// Parts of the connections by what they do: echo, one-way, push, slow, idle, churn.
+    #[arg(long, default_value = "echo=60,push=20,idle=15,slow=1,churn=4")]
+    pub(crate) mix: Mix,
+    /// Connections a second that the churning part begins, by the clock. Without it: as fast as they end.
+    #[arg(long, value_parser = rate)]
+    pub(crate) churn_rate: Option<f64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MessageOptions {
+    /// Messages a second over all connections, sent by the clock and timed from when they were due (open loop).
+    /// Without it each connection sends as soon as its echo has come, or one way as fast as it can (closed loop).
+    #[arg(long, value_parser = rate)]
+    pub(crate) rate: Option<f64>,
+    /// Bytes of payload: 64, 64..4096 (uniform), 64:90,64KiB:10 (weighted) or exp:512 (exponential).
+    #[arg(long, default_value = "64")]
+    pub(crate) size: Sizes,
+    #[arg(long, value_enum, default_value = "binary")]
+    pub(crate) kind: Kind,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PushedOptions {
+    /// Pushes a second to each connection, to all at the same moment.
+    #[arg(long, default_value = "10", value_parser = rate)]
+    pub(crate) push_rate: f64,
+    /// Bytes of payload of a push.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(32..=16_777_216))]
+    pub(crate) push_size: u32,
+    /// Bytes a second that a slow reader takes.
+    #[arg(long, default_value_t = 1024, value_parser = at_least_one)]
+    pub(crate) slow_bytes_per_second: usize,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct LoadOptions {
-    /// ws:// or wss:// URL; certificates are not verified.
+    /// ws:// or wss:// URL; certificates are not verified, sessions not resumed.
     #[arg(long)]
     pub(crate) url: String,
     /// How long to measure or hold, such as 5s, 500ms, 2m.
     #[arg(long, default_value = "5s", value_parser = duration)]
     pub(crate) duration: Duration,
+    /// Time under load before measuring begins.
+    #[arg(long, default_value = "1s", value_parser = duration)]
+    pub(crate) warm_up: Duration,
     /// Connections opened a second before measuring.
     #[arg(long, default_value = "2000", value_parser = rate)]
     pub(crate) open_rate: f64,
-    /// Local addresses used in turn: each has ports for some 28,000 connections to one server.
-    #[arg(long, value_delimiter = ',')]
-    pub(crate) sources: Vec<IpAddr>,
-    /// Processes whose CPU time and memory are reported, as one.
+    /// Local addresses used in turn, as 127.0.0.0/8 or 10.0.0.1,10.0.0.2: each has ports for some 28,000 connections to
+    /// one server address and port.
+    #[arg(long, visible_alias = "sources", value_name = "ADDRESSES")]
+    pub(crate) source: Option<Addresses>,
+    /// Server addresses used in turn, instead of the one that the URL's host has.
+    #[arg(long, value_name = "ADDRESSES")]
+    pub(crate) destination: Option<Addresses>,
+    /// Threads of load, each on a core of its own. Default: one for each core that the process may use.
+    #[arg(long, value_parser = at_least_one)]
+    pub(crate) threads: Option<usize>,
+    /// Ping each open connection this often, and time the pongs.
+    #[arg(long, value_parser = interval)]
+    pub(crate) ping_interval: Option<Duration>,
+    /// Processes whose CPU time, memory, descriptors and sockets are reported, as one.
     #[arg(long, value_delimiter = ',', value_name = "PID")]
     pub(crate) observe: Vec<u32>,
+    /// Directory for report.json, latency.hlog and the charts as SVG.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) out: Option<PathBuf>,
     /// Print JSON on a terminal too.
     #[arg(long)]
     pub(crate) json: bool,
@@ -103,46 +221,25 @@ impl LoadOptions {
     }
 }
 
-/// Above it a message would not fit into the memory of a small machine many times over.
-const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
-
-fn message_bytes(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(size @ 0..=MESSAGE_BYTES_MAX) => Ok(size),
-        _ => Err(format!("a number of bytes up to {MESSAGE_BYTES_MAX}")),
-    }
-}
-
-fn at_least_one(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(count @ 1..) => Ok(count),
-        _ => Err("a whole number from 1".to_owned()),
-    }
-}
-
-fn rate(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(rate) if (0.001..=1e9).contains(&rate) => Ok(rate),
-        _ => Err("a number a second from 0.001 to 1e9".to_owned()),
-    }
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match text.get(digits.len()..) {
-        Some("ms") => 1e-3,
-        Some("" | "s") => 1.0,
-        Some("m") => 60.0,
-        Some("h") => 3600.0,
-        _ => return Err("a number with ms, s, m or h".to_owned()),
-    };
-    let number: f64 = digits
-        .parse()
-        .map_err(|_| "a number with ms, s, m or h".to_owned())?;
-    match number * unit {
-        seconds @ 0.0..=86_400.0 => Ok(Duration::from_secs_f64(seconds)),
-        _ => Err("at most 24h".to_owned()),
-    }
+#[derive(Debug, Args)]
+pub(crate) struct CompareOptions {
+    /// Proxies and scenarios; loadtest/compare/scenarios.toml is one.
+    pub(crate) file: PathBuf,
+    /// Interleaved rounds, instead of the file's number.
+    #[arg(long, value_parser = at_least_one)]
+    pub(crate) rounds: Option<usize>,
+    /// Length of each measurement, instead of the file's.
+    #[arg(long, value_parser = duration)]
+    pub(crate) duration: Option<Duration>,
+    /// Only scenarios whose name contains one of these.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) scenario: Vec<String>,
+    /// Only these proxies; others are compared to the first.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) proxies: Vec<String>,
+    /// Directory for results.json, table.txt and the charts as SVG.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 #[cfg(test)]
@@ -154,17 +251,5 @@ mod tests {
     #[test]
     fn flags_are_consistent() {
         Options::command().debug_assert();
-    }
-
-    #[test]
-    fn durations_have_units() {
-        let check = |text, expected| assert_eq!(duration(text).ok(), expected, "{text}");
-        check("500ms", Some(Duration::from_millis(500)));
-        check("5s", Some(Duration::from_secs(5)));
-        check("1.5", Some(Duration::from_millis(1500)));
-        check("2m", Some(Duration::from_secs(120)));
-        for text in ["", "s", "5 days", "-1s", "25h", "nan"] {
-            check(text, None);
-        }
     }
 }

@@ -1,13 +1,12 @@
 //! One WebSocket client connection: connect, TLS, upgrade, then frames.
 
-use std::net::{IpAddr, TcpStream};
+use std::net::TcpStream;
 
 use crate::error::ClientError;
 use crate::frame::{FrameError, FrameReader, Opcode, Piece, encode_frame};
 use crate::handshake;
 use crate::random::Random;
-use crate::target::Target;
-use crate::transport::{Progress, Transport};
+use crate::transport::{Endpoints, Progress, Transport};
 
 /// What the server's bytes meant.
 #[derive(Debug)]
@@ -18,7 +17,10 @@ pub(crate) enum Event<'a> {
         bytes: &'a [u8],
         end: bool,
     },
-    Closed,
+    /// The payload of a pong.
+    Pong(&'a [u8]),
+    /// The payload of the server's Close: a code and a reason, or nothing.
+    Closed(&'a [u8]),
 }
 
 pub(crate) type OnEvent<'a> = dyn FnMut(Event<'_>) -> Result<(), ClientError> + 'a;
@@ -32,21 +34,26 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn connect(target: &Target, source: Option<IpAddr>) -> Result<Self, ClientError> {
+    /// `path` is the request target, `authority` is for `Host`.
+    pub(crate) fn connect(
+        endpoints: Endpoints<'_>,
+        authority: &str,
+        path: &str,
+    ) -> Result<Self, ClientError> {
         let mut random = Random::new();
         let key = handshake::encode_key(random.nonce());
         let opening = Opening {
-            request: handshake::request(&target.authority, &target.path, &key),
+            request: handshake::request(authority, path, &key),
             accept: handshake::accept_for(key.as_bytes()),
             head: Vec::new(),
         };
         Ok(Self {
-            transport: Transport::connect(target, source)?,
+            transport: Transport::connect(endpoints)?,
             connecting: true,
             protocol: Protocol {
                 opening: Some(Box::new(opening)),
                 frames: FrameReader::default(),
-                ping: Vec::new(),
+                control: Vec::new(),
                 pongs: Vec::new(),
             },
             random,
@@ -64,13 +71,7 @@ impl Client {
         scratch: &mut [u8],
         on_event: &mut OnEvent<'_>,
     ) -> Result<Progress, ClientError> {
-        if self.connecting {
-            self.transport.finish_connect()?;
-            self.connecting = false;
-            if let Some(opening) = &self.protocol.opening {
-                self.transport.send(opening.request.as_bytes())?;
-            }
-        }
+        self.finish_connect()?;
         let protocol = &mut self.protocol;
         let progress = self.transport.receive(ended, scratch, |bytes| {
             protocol.handle_bytes(bytes, on_event)
@@ -78,6 +79,45 @@ impl Client {
         self.send_pongs()?;
         self.transport.flush()?;
         Ok(progress)
+    }
+
+    /// The same for a reader that takes one piece, as long as `scratch`, and only once the upgrade is done.
+    pub(crate) fn on_tick(
+        &mut self,
+        scratch: &mut [u8],
+        on_event: &mut OnEvent<'_>,
+    ) -> Result<Progress, ClientError> {
+        let protocol = &mut self.protocol;
+        let progress = self.transport.receive_up_to(1, false, scratch, |bytes| {
+            protocol.handle_bytes(bytes, on_event)
+        })?;
+        self.send_pongs()?;
+        self.transport.flush()?;
+        Ok(progress)
+    }
+
+    pub(crate) fn flush(&mut self) -> Result<(), ClientError> {
+        self.transport.flush()
+    }
+
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.transport.is_flushed()
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.protocol.opening.is_none()
+    }
+
+    fn finish_connect(&mut self) -> Result<(), ClientError> {
+        if !self.connecting {
+            return Ok(());
+        }
+        self.transport.finish_connect()?;
+        self.connecting = false;
+        match &self.protocol.opening {
+            Some(opening) => self.transport.send(opening.request.as_bytes()),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn send(
@@ -114,8 +154,8 @@ struct Protocol {
     /// Until the 101.
     opening: Option<Box<Opening>>,
     frames: FrameReader,
-    /// The payload of a ping that is being received.
-    ping: Vec<u8>,
+    /// The payload of a control frame that is being received: RFC 6455 §5.5 has it at most 125 bytes.
+    control: Vec<u8>,
     /// Payloads that are to be answered, at most as many as one reading turn brought.
     pongs: Vec<Vec<u8>>,
 }
@@ -166,18 +206,31 @@ impl Protocol {
                         end,
                     })?;
                 }
-                Opcode::Close if piece.last => on_event(Event::Closed)?,
-                Opcode::Ping => self.handle_ping(&piece),
-                Opcode::Close | Opcode::Pong => {}
+                Opcode::Close | Opcode::Ping | Opcode::Pong => {
+                    self.handle_control(&piece, on_event)?
+                }
             }
         }
         Ok(())
     }
 
-    fn handle_ping(&mut self, piece: &Piece<'_>) {
-        self.ping.extend_from_slice(piece.bytes);
-        if piece.last {
-            self.pongs.push(std::mem::take(&mut self.ping));
+    fn handle_control(
+        &mut self,
+        piece: &Piece<'_>,
+        on_event: &mut OnEvent<'_>,
+    ) -> Result<(), ClientError> {
+        self.control.extend_from_slice(piece.bytes);
+        if !piece.last {
+            return Ok(());
+        }
+        let payload = std::mem::take(&mut self.control);
+        match piece.header.opcode {
+            Opcode::Ping => {
+                self.pongs.push(payload);
+                Ok(())
+            }
+            Opcode::Pong => on_event(Event::Pong(&payload)),
+            _ => on_event(Event::Closed(&payload)),
         }
     }
 }

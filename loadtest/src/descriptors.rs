@@ -37,6 +37,11 @@ pub(crate) fn raise() {
     setrlimit(Resource::Nofile, all).ok();
 }
 
+/// What this process, and its children, may have.
+pub(crate) fn soft_limit() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(1_048_576)
+}
+
 /// No limit is `None`.
 fn allows(limit: Option<u64>, needed: u64) -> bool {
     limit.is_none_or(|limit| needed <= limit)

@@ -17,14 +17,16 @@ pub(crate) enum ClientError {
     Closed,
     /// The server ended the connection without one.
     Ended,
-    /// An echo of another length, content or order than what was sent.
+    /// Something arrived with another length, content or order than it was sent with.
     Mismatch,
-    /// An echo that never came.
+    /// A message that never came.
     Lost,
     /// A connection that took too long to open, talk or close.
     TimedOut,
-    /// More echoes outstanding on a connection than may be, so that a scheduled message was not sent.
+    /// More outstanding on a connection than may be, so that a scheduled message was not sent.
     Overrun,
+    /// A scheduled message whose connection had failed, or a scheduled connection that no client was free for.
+    Unsent,
 }
 
 impl ClientError {
@@ -41,6 +43,7 @@ impl ClientError {
             Self::Lost => "lost",
             Self::TimedOut => "timed_out",
             Self::Overrun => "overrun",
+            Self::Unsent => "unsent",
         }
     }
 }
@@ -55,10 +58,11 @@ impl fmt::Display for ClientError {
             Self::Frame(error) => write!(f, "bad frame: {error}"),
             Self::Closed => f.write_str("the server sent Close"),
             Self::Ended => f.write_str("the server ended the connection"),
-            Self::Mismatch => f.write_str("an echo differs from what was sent"),
-            Self::Lost => f.write_str("an echo never came"),
+            Self::Mismatch => f.write_str("what arrived differs from what was sent"),
+            Self::Lost => f.write_str("a message never came"),
             Self::TimedOut => f.write_str("timed out"),
-            Self::Overrun => f.write_str("too many echoes outstanding, a message was not sent"),
+            Self::Overrun => f.write_str("too much outstanding, a message was not sent"),
+            Self::Unsent => f.write_str("nobody was left or free to send what was due"),
         }
     }
 }
@@ -66,14 +70,16 @@ impl fmt::Display for ClientError {
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrNotAvailable | io::ErrorKind::AddrInUse => {
-            " (no local port left: give several addresses with --sources)"
+            " (no local port left, or not an address of this host: give several with --source, \
+             or widen net.ipv4.ip_local_port_range)"
         }
+        io::ErrorKind::ConnectionRefused => " (nothing listens there)",
         _ => "",
     }
 }
 
 /// Counts of what went wrong, by kind; the text of the first stands for the others.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Failures {
     by_kind: BTreeMap<&'static str, u64>,
     first: Option<String>,
@@ -90,6 +96,16 @@ impl Failures {
         }
         *self.by_kind.entry(error.label()).or_default() += times;
         self.first.get_or_insert_with(|| error.to_string());
+    }
+
+    /// Adds what `other` has counted.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for (kind, count) in &other.by_kind {
+            *self.by_kind.entry(kind).or_default() += count;
+        }
+        if self.first.is_none() {
+            self.first.clone_from(&other.first);
+        }
     }
 
     pub(crate) fn total(&self) -> u64 {

@@ -1,68 +1,80 @@
-//! Many lanes on one thread: opens them at a bounded rate and hands on what each of them gets to.
+//! Many lanes on one thread: connects them and hands on what each of them gets to.
 
 use std::io;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use crate::addresses::Addresses;
 use crate::client::Client;
-use crate::clock;
 use crate::error::{ClientError, Failures};
-use crate::lane::{Lane, Scratch, Step};
+use crate::lane::{Lane, Patterns, Scratch, Step};
 use crate::payload::Pattern;
+use crate::plan::Plan;
 use crate::poller::{Poller, Ready};
+use crate::role::Role;
 use crate::target::Target;
-use crate::transport::Progress;
+use crate::transport::{Endpoints, Progress};
 
 const EVENTS_MAX: usize = 512;
 const RECEIVE_BYTES: usize = 64 * 1024;
-/// Below the accept backlog of any server.
-const OPENING_MAX: usize = 128;
-/// Without any connection getting open for so long, opening has failed.
-const OPENING_STALL: Duration = Duration::from_secs(10);
+const SLOW_RECEIVE_BUFFER: usize = 4096;
 
 pub(crate) type OnStep<'a> =
     dyn FnMut(usize, &mut Lane, Step, &mut Scratch) -> Result<(), ClientError> + 'a;
 
+/// Where a worker's connections go from and to, and which worker of how many it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    pub(crate) target: Target,
+    pub(crate) source: Addresses,
+    pub(crate) destination: Addresses,
+    pub(crate) worker: u64,
+    pub(crate) workers: u64,
+}
+
 pub(crate) struct Fleet {
-    target: Target,
-    sources: Vec<IpAddr>,
-    pattern: Rc<Pattern>,
+    setup: Setup,
+    push_path: String,
+    count_path: String,
+    patterns: Patterns,
     poller: Poller,
     ready: Vec<Ready>,
     steps: Vec<Step>,
     scratch: Scratch,
     /// By slot, which is also the key in `poller`; `None` before it is opened and after it has failed.
     lanes: Vec<Option<Lane>>,
-    connects: usize,
+    roles: Vec<Role>,
+    connects: u64,
     failed: Vec<usize>,
     pub(crate) failures: Failures,
 }
 
 impl Fleet {
-    pub(crate) fn new(
-        target: Target,
-        sources: Vec<IpAddr>,
-        lanes: usize,
-        message_bytes: usize,
-    ) -> io::Result<Self> {
+    pub(crate) fn new(setup: Setup, plan: &Plan) -> io::Result<Self> {
         let scratch = Scratch {
             received: vec![0; RECEIVE_BYTES],
             payload: Vec::new(),
             frame: Vec::new(),
         };
+        let push = format!("mode=push&rate={}&size={}", plan.push_rate, plan.push_bytes);
         Ok(Self {
-            target,
-            sources,
-            pattern: Rc::new(Pattern::new(message_bytes)),
+            push_path: setup.target.path_with(&push),
+            count_path: setup.target.path_with("mode=count"),
+            patterns: Patterns {
+                kind: plan.kind,
+                messages: Rc::new(Pattern::new(plan.sizes.clone(), plan.kind)),
+                pushes: Rc::new(Pattern::shared(plan.push_bytes)),
+            },
             poller: Poller::new(EVENTS_MAX)?,
             ready: Vec::with_capacity(EVENTS_MAX),
             steps: Vec::new(),
             scratch,
-            lanes: (0..lanes).map(|_| None).collect(),
+            lanes: plan.roles.iter().map(|_| None).collect(),
+            roles: plan.roles.clone(),
             connects: 0,
             failed: Vec::new(),
             failures: Failures::default(),
+            setup,
         })
     }
 
@@ -74,60 +86,25 @@ impl Fleet {
         self.lanes.iter().flatten().map(Lane::outstanding).sum()
     }
 
-    /// Opens every lane, at most `rate` a second, and gives up at the first that fails.
-    pub(crate) fn open_all(&mut self, rate: f64) -> Result<(), String> {
-        let begin = clock::now();
-        let (mut started, mut opened, mut opened_at) = (0, 0, begin);
-        while opened < self.len() {
-            let now = clock::now();
-            let allowed = 1.0 + now.duration_since(begin).as_secs_f64() * rate;
-            while started < self.len()
-                && started - opened < OPENING_MAX
-                && (started as f64) < allowed
-            {
-                self.connect(started);
-                started += 1;
-            }
-            let before = opened;
-            self.turn(
-                Some(Duration::from_millis(1)),
-                &mut |_, _, step, _| match step {
-                    Step::Opened => {
-                        opened += 1;
-                        Ok(())
-                    }
-                    step => expect_echo(step),
-                },
-            )
-            .map_err(|error| error.to_string())?;
-            if let Some(error) = self.failures.first() {
-                return Err(format!(
-                    "{opened} of {} connections opened, then: {error}",
-                    self.len()
-                ));
-            }
-            if opened > before {
-                opened_at = now;
-            } else if now.duration_since(opened_at) > OPENING_STALL {
-                return Err(format!(
-                    "only {opened} of {} connections opened",
-                    self.len()
-                ));
-            }
-        }
-        Ok(())
+    /// Lanes whose upgrade is done.
+    pub(crate) fn open_count(&self) -> usize {
+        let lanes = self.lanes.iter().flatten();
+        lanes.filter(|lane| lane.is_open()).count()
     }
 
-    /// Begins to open the lane of `slot`, in place of the one that was there.
-    pub(crate) fn connect(&mut self, slot: usize) {
-        let id = self.connects as u64;
-        let source = match self.sources.len() {
-            0 => None,
-            len => self.sources.get(self.connects % len).copied(),
+    pub(crate) fn lane(&self, slot: usize) -> Option<&Lane> {
+        self.lanes.get(slot)?.as_ref()
+    }
+
+    /// Begins to open the lane of `slot`, in place of the one that was there; its latency counts from `started`.
+    pub(crate) fn connect(&mut self, slot: usize, started: Instant) {
+        let Some(role) = self.roles.get(slot).copied() else {
+            return;
         };
+        // Numbers of different workers never meet.
+        let id = self.connects * self.setup.workers + self.setup.worker;
         self.connects += 1;
-        let started = clock::now();
-        let client = Client::connect(&self.target, source).and_then(|client| {
+        let client = self.begin(role, id).and_then(|client| {
             self.poller
                 .add(client.socket(), slot as u64)
                 .map_err(ClientError::Io)?;
@@ -135,7 +112,7 @@ impl Fleet {
         });
         match client {
             Ok(client) => {
-                let lane = Lane::new(client, id, Rc::clone(&self.pattern), started);
+                let lane = Lane::new(client, id, role, self.patterns.clone(), started);
                 if let Some(place) = self.lanes.get_mut(slot) {
                     *place = Some(lane);
                 }
@@ -144,16 +121,75 @@ impl Fleet {
         }
     }
 
-    /// Sends a message on the lane of `slot`, unless that has failed.
-    pub(crate) fn send(&mut self, slot: usize, due: Instant) {
-        let Some(Some(lane)) = self.lanes.get_mut(slot) else {
-            return;
+    fn begin(&self, role: Role, id: u64) -> Result<Client, ClientError> {
+        let Setup {
+            target,
+            source,
+            destination,
+            ..
+        } = &self.setup;
+        let mut address = target.address;
+        if let Some(ip) = destination.nth(id) {
+            address.set_ip(ip);
+        }
+        let endpoints = Endpoints {
+            address,
+            source: source.nth(id),
+            tls: target.tls.as_ref(),
+            // As little as the kernel allows, so that a slow reader is felt by the server soon.
+            receive_buffer: (role == Role::Slow).then_some(SLOW_RECEIVE_BUFFER),
         };
-        match lane.send(due, &mut self.scratch) {
-            Ok(()) => {}
+        let path = match role {
+            Role::Push | Role::Slow => &self.push_path,
+            Role::OneWay => &self.count_path,
+            Role::Echo | Role::Idle | Role::Churn => &target.path,
+        };
+        Client::connect(endpoints, &target.authority, path)
+    }
+
+    /// Drops the lane of `slot` without a word, as a lost network would.
+    pub(crate) fn drop_lane(&mut self, slot: usize) {
+        if let Some(place) = self.lanes.get_mut(slot) {
+            *place = None;
+        }
+    }
+
+    /// Does something with the lane of `slot`; an error fails it. Says whether there is one and it went well.
+    pub(crate) fn with_lane(
+        &mut self,
+        slot: usize,
+        act: impl FnOnce(&mut Lane, &mut Scratch) -> Result<(), ClientError>,
+    ) -> bool {
+        let Some(Some(lane)) = self.lanes.get_mut(slot) else {
+            return false;
+        };
+        match act(lane, &mut self.scratch) {
+            Ok(()) => return true,
             // The connection is slow, not broken.
             Err(error @ ClientError::Overrun) => self.failures.count(&error),
             Err(error) => self.fail(slot, &error),
+        }
+        false
+    }
+
+    /// Lets the slow reader of `slot` read up to `bytes`.
+    pub(crate) fn tick(&mut self, slot: usize, bytes: usize, on_step: &mut OnStep<'_>) {
+        let Some(Some(lane)) = self.lanes.get_mut(slot) else {
+            return;
+        };
+        if !lane.is_open() {
+            return;
+        }
+        let len = bytes.min(self.scratch.received.len());
+        let received = self.scratch.received.get_mut(..len).unwrap_or_default();
+        let mut outcome = lane.on_tick(received, &mut self.steps);
+        for step in self.steps.drain(..) {
+            if outcome.is_ok() {
+                outcome = on_step(slot, lane, step, &mut self.scratch);
+            }
+        }
+        if let Err(error) = outcome {
+            self.fail(slot, &error);
         }
     }
 
@@ -200,11 +236,11 @@ impl Fleet {
         Ok(())
     }
 
-    /// Closes lanes that were started before `limit`.
-    pub(crate) fn expire(&mut self, limit: Instant) {
+    /// Closes lanes for which `is_late` holds.
+    pub(crate) fn expire(&mut self, is_late: impl Fn(&Lane) -> bool) {
         for slot in 0..self.lanes.len() {
             if let Some(Some(lane)) = self.lanes.get(slot)
-                && lane.started < limit
+                && is_late(lane)
             {
                 self.fail(slot, &ClientError::TimedOut);
             }
@@ -216,21 +252,20 @@ impl Fleet {
         std::mem::take(&mut self.failed)
     }
 
-    fn fail(&mut self, slot: usize, error: &ClientError) {
-        self.failures.count(error);
-        self.failed.push(slot);
+    /// Ends the lane of `slot` and counts why, unless a server gave up a slow reader, which is its right.
+    pub(crate) fn fail(&mut self, slot: usize, error: &ClientError) {
         let lane = self.lanes.get_mut(slot).and_then(Option::take);
+        let given_up = matches!(
+            error,
+            ClientError::Io(_) | ClientError::Closed | ClientError::Ended
+        ) && lane
+            .as_ref()
+            .is_some_and(|lane| lane.role == Role::Slow && lane.is_open());
+        if !given_up {
+            self.failures.count(error);
+        }
+        self.failed.push(slot);
         let lost = lane.map_or(0, |lane| lane.outstanding());
         self.failures.count_many(&ClientError::Lost, lost as u64);
-    }
-}
-
-/// For conversations in which the server has nothing else to do than to echo.
-pub(crate) fn expect_echo(step: Step) -> Result<(), ClientError> {
-    match step {
-        Step::Opened | Step::Echoed { .. } => Ok(()),
-        Step::Mismatched => Err(ClientError::Mismatch),
-        Step::Closed => Err(ClientError::Closed),
-        Step::Ended => Err(ClientError::Ended),
     }
 }

@@ -61,8 +61,18 @@ pub(crate) fn answer(accept: &str) -> String {
     )
 }
 
-/// Reads a client's request: what to accept it with and the length of its head, or `None` if it is incomplete.
-pub(crate) fn read_request(bytes: &[u8]) -> Result<Option<(String, usize)>, HandshakeError> {
+/// What a server needs of a request.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Request {
+    pub(crate) accept: String,
+    /// Path and query.
+    pub(crate) target: String,
+    /// Length of the head.
+    pub(crate) len: usize,
+}
+
+/// Reads a client's request, or `None` if it is incomplete.
+pub(crate) fn read_request(bytes: &[u8]) -> Result<Option<Request>, HandshakeError> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
     let httparse::Status::Complete(len) = request
@@ -76,7 +86,12 @@ pub(crate) fn read_request(bytes: &[u8]) -> Result<Option<(String, usize)>, Hand
         return Err(HandshakeError::NotAnUpgrade);
     }
     let key = field(request.headers, "Sec-WebSocket-Key").ok_or(HandshakeError::NotAnUpgrade)?;
-    Ok(Some((accept_for(key), len)))
+    let target = request.path.ok_or(HandshakeError::Malformed)?;
+    Ok(Some(Request {
+        accept: accept_for(key),
+        target: target.to_owned(),
+        len,
+    }))
 }
 
 /// Reads a server's answer and gives the length of its head, or `None` if it is incomplete.
@@ -125,7 +140,11 @@ mod tests {
         let request = request("localhost:80", "/hello", KEY);
         assert_eq!(
             read_request(request.as_bytes()),
-            Ok(Some((ACCEPT.to_owned(), request.len())))
+            Ok(Some(Request {
+                accept: ACCEPT.to_owned(),
+                target: "/hello".to_owned(),
+                len: request.len(),
+            }))
         );
         let answer = answer(ACCEPT);
         assert_eq!(

@@ -1,12 +1,18 @@
-//! What a process under test costs, read from `/proc`: CPU time to the nanosecond and resident memory.
+//! What processes under test cost, read from `/proc`: CPU time to the nanosecond, memory, descriptors, and what their
+//! sockets hold in the kernel.
 
 use std::fs;
 use std::time::Duration;
 
 use crate::report::Report;
 
+/// Bytes of a page: what `/proc/net/sockstat` counts in. 4 KiB on every machine this is likely to run on; asked anyway.
+fn page_bytes() -> u64 {
+    rustix::param::page_size() as u64
+}
+
 /// Processes whose costs are added up: a proxy of several processes counts as one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Observer {
     pids: Vec<u32>,
 }
@@ -15,6 +21,8 @@ pub(crate) struct Observer {
 pub(crate) struct Cost {
     pub(crate) cpu: Duration,
     pub(crate) memory: Memory,
+    pub(crate) descriptors: u64,
+    pub(crate) kernel: Kernel,
 }
 
 /// In bytes. Proportional: pages shared with other processes count in part.
@@ -25,6 +33,17 @@ pub(crate) struct Memory {
     pub(crate) anonymous: u64,
 }
 
+/// Of all processes in the network namespace of the first one, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Kernel {
+    /// Data in TCP sockets' buffers.
+    pub(crate) socket_buffers: u64,
+    /// Sockets, their inodes, files, directory entries and epoll entries, of the whole machine; `None` if only root may
+    /// know.
+    pub(crate) socket_slabs: Option<u64>,
+    pub(crate) sockets: u64,
+}
+
 impl Observer {
     pub(crate) fn new(pids: Vec<u32>) -> Self {
         Self { pids }
@@ -32,24 +51,44 @@ impl Observer {
 
     /// `None` if there is nothing to observe.
     pub(crate) fn sample(&self) -> Result<Option<Cost>, String> {
-        let mut sum = Cost::default();
+        let Some(first) = self.pids.first() else {
+            return Ok(None);
+        };
+        let mut sum = Cost {
+            kernel: kernel(*first)?,
+            ..Cost::default()
+        };
         for &pid in &self.pids {
             sum.cpu += cpu_time(pid)?;
+            sum.descriptors += descriptors(pid)?;
             let memory = memory(pid)?;
             sum.memory.resident += memory.resident;
             sum.memory.proportional += memory.proportional;
             sum.memory.anonymous += memory.anonymous;
         }
-        Ok((!self.pids.is_empty()).then_some(sum))
+        Ok(Some(sum))
     }
 }
 
-impl Memory {
+impl Cost {
     pub(crate) fn report(&self, name: &str, report: &mut Report) {
-        report.add(format!("{name}_rss_bytes"), self.resident);
-        report.add(format!("{name}_pss_bytes"), self.proportional);
-        report.add(format!("{name}_anonymous_bytes"), self.anonymous);
+        report.add(format!("{name}_rss_bytes"), self.memory.resident);
+        report.add(format!("{name}_pss_bytes"), self.memory.proportional);
+        report.add(format!("{name}_anonymous_bytes"), self.memory.anonymous);
+        report.add(format!("{name}_descriptors"), self.descriptors);
+        report.add(
+            format!("{name}_socket_buffer_bytes"),
+            self.kernel.socket_buffers,
+        );
+        report.add(
+            format!("{name}_socket_slab_bytes"),
+            self.kernel.socket_slabs,
+        );
     }
+}
+
+fn read(path: &str) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))
 }
 
 /// The sum over all threads that live now: `/proc/PID/stat` would include those that ended, but counts in ticks of 10 ms.
@@ -70,10 +109,32 @@ fn cpu_time(pid: u32) -> Result<Duration, String> {
     Ok(sum)
 }
 
+fn descriptors(pid: u32) -> Result<u64, String> {
+    let path = format!("/proc/{pid}/fd");
+    let fail = |error| format!("{path}: {error}");
+    // Linux 6.2 gives the number as the directory's size, which saves listing it.
+    match fs::metadata(&path).map_err(fail)?.len() {
+        0 => Ok(fs::read_dir(&path).map_err(fail)?.count() as u64),
+        count => Ok(count),
+    }
+}
+
 fn memory(pid: u32) -> Result<Memory, String> {
     let path = format!("/proc/{pid}/smaps_rollup");
-    let text = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
-    parse_rollup(&text).ok_or_else(|| format!("{path}: not understood"))
+    parse_rollup(&read(&path)?).ok_or_else(|| format!("{path}: not understood"))
+}
+
+fn kernel(pid: u32) -> Result<Kernel, String> {
+    let path = format!("/proc/{pid}/net/sockstat");
+    let (sockets, pages) =
+        parse_sockstat(&read(&path)?).ok_or_else(|| format!("{path}: not understood"))?;
+    Ok(Kernel {
+        socket_buffers: pages * page_bytes(),
+        socket_slabs: fs::read_to_string("/proc/slabinfo")
+            .ok()
+            .map(|text| sum_slabs(&text)),
+        sockets,
+    })
 }
 
 /// The first number is the time on a CPU in nanoseconds.
@@ -98,6 +159,43 @@ fn parse_rollup(text: &str) -> Option<Memory> {
     })
 }
 
+/// TCP sockets (of both address families) and pages in their buffers.
+fn parse_sockstat(text: &str) -> Option<(u64, u64)> {
+    let line = text.lines().find_map(|line| line.strip_prefix("TCP:"))?;
+    let mut words = line.split_whitespace();
+    let (mut sockets, mut pages) = (None, None);
+    while let (Some(name), Some(value)) = (words.next(), words.next()) {
+        match name {
+            "alloc" => sockets = value.parse().ok(),
+            "mem" => pages = value.parse().ok(),
+            _ => {}
+        }
+    }
+    sockets.zip(pages)
+}
+
+/// The slab caches that grow with sockets.
+const SLABS: [&str; 7] = [
+    "TCP",
+    "TCPv6",
+    "sock_inode_cache",
+    "filp",
+    "dentry",
+    "eventpoll_epi",
+    "eventpoll_pwq",
+];
+
+/// Objects times their size: the fourth column is bytes of one, the third how many there are.
+fn sum_slabs(text: &str) -> u64 {
+    let bytes = text.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        words.next().filter(|name| SLABS.contains(name))?;
+        let (_, count, size) = (words.next()?, words.next()?, words.next()?);
+        Some(count.parse::<u64>().ok()? * size.parse::<u64>().ok()?)
+    });
+    bytes.sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,6 +214,11 @@ mod tests {
         };
         assert_eq!(parse_rollup(rollup), Some(expected));
         assert_eq!(parse_rollup("Rss: 1 kB"), None);
+        let sockstat =
+            "sockets: used 30\nTCP: inuse 5 orphan 0 tw 2 alloc 9 mem 3\nUDP: inuse 0 mem 0\n";
+        assert_eq!(parse_sockstat(sockstat), Some((9, 3)));
+        let slabs = "slabinfo - version: 2.1\nTCP 10 12 2560 12 8 : tunables 0 0 0\nTCPx 1 1 1 1 1\nfilp 5 6 256 16 1\n";
+        assert_eq!(sum_slabs(slabs), 12 * 2560 + 6 * 256);
     }
 
     #[test]
@@ -124,7 +227,7 @@ mod tests {
             .sample()
             .unwrap()
             .unwrap();
-        assert!(cost.memory.resident > 0);
+        assert!(cost.memory.resident > 0 && cost.descriptors > 2);
         assert_eq!(Observer::new(Vec::new()).sample(), Ok(None));
         assert!(Observer::new(vec![u32::MAX]).sample().is_err());
     }

@@ -11,12 +11,14 @@ impl Random {
         Self(RandomState::new().build_hasher().finish())
     }
 
+    /// For what two processes must agree on.
+    pub(crate) fn seeded(seed: u64) -> Self {
+        Self(seed)
+    }
+
     pub(crate) fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        mix(self.0)
     }
 
     pub(crate) fn masking_key(&mut self) -> [u8; 4] {
@@ -29,4 +31,12 @@ impl Random {
         let pair = u128::from(self.next_u64()) << 64 | u128::from(self.next_u64());
         pair.to_le_bytes()
     }
+}
+
+/// SplitMix64's finalizer: neighbouring numbers come out unlike each other.
+pub(crate) fn mix(number: u64) -> u64 {
+    let mut mixed = number;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }

@@ -1,4 +1,4 @@
-//! The open loop's timetable: message `i` is due at the start plus `i` intervals, whatever became of those before it.
+//! An open loop's timetable: event `i` is due at the start plus `i` intervals, whatever became of those before it.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
-    /// `rate` messages a second.
+    /// `rate` events a second.
     pub(crate) fn new(start: Instant, rate: f64) -> Self {
         Self {
             start,
@@ -23,7 +23,7 @@ impl Schedule {
         self.start + Duration::from_secs_f64(self.next as f64 / self.rate)
     }
 
-    /// The number and due time of the next message, if it is due.
+    /// The number and due time of the next event, if it is due.
     pub(crate) fn poll(&mut self, now: Instant) -> Option<(u64, Instant)> {
         let (number, due) = (self.next, self.next_due());
         if now < due {

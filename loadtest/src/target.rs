@@ -18,6 +18,14 @@ pub(crate) struct Target {
     pub(crate) tls: Option<TlsTarget>,
 }
 
+impl Target {
+    /// The path with one more parameter in its query.
+    pub(crate) fn path_with(&self, parameter: &str) -> String {
+        let separator = if self.path.contains('?') { '&' } else { '?' };
+        format!("{}{separator}{parameter}", self.path)
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct TlsTarget {
     pub(crate) config: Arc<ClientConfig>,
@@ -72,10 +80,14 @@ impl<'a> Parts<'a> {
             "wss" => (true, 443),
             _ => return None,
         };
-        let (authority, path) = match rest.find('/') {
+        let (authority, path) = match rest.find(['/', '?']) {
             Some(at) => rest.split_at(at),
             None => (rest, "/"),
         };
+        // A query without a path would be no request target.
+        if path.starts_with('?') || path.contains(char::is_whitespace) {
+            return None;
+        }
         let (host, port) = split_port(authority, default_port)?;
         (!host.is_empty()).then_some(Self {
             secure,

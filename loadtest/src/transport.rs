@@ -7,10 +7,21 @@ use rustls::ClientConnection;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::error::ClientError;
-use crate::target::Target;
+use crate::sockopt;
+use crate::target::TlsTarget;
 
 /// Full reads of one socket before others get their turn.
 const READS_MAX: usize = 16;
+
+/// Where a connection goes from and to, and how.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Endpoints<'a> {
+    pub(crate) address: SocketAddr,
+    pub(crate) source: Option<IpAddr>,
+    pub(crate) tls: Option<&'a TlsTarget>,
+    /// Bytes; the kernel's choice by default.
+    pub(crate) receive_buffer: Option<usize>,
+}
 
 /// How far reading got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,9 +43,9 @@ pub(crate) struct Transport {
 
 impl Transport {
     /// Begins to connect; the socket turns writable when that is over.
-    pub(crate) fn connect(target: &Target, source: Option<IpAddr>) -> Result<Self, ClientError> {
-        let socket = begin_connect(target.address, source).map_err(ClientError::Connect)?;
-        let tls = match &target.tls {
+    pub(crate) fn connect(endpoints: Endpoints<'_>) -> Result<Self, ClientError> {
+        let socket = begin_connect(endpoints).map_err(ClientError::Connect)?;
+        let tls = match endpoints.tls {
             Some(tls) => {
                 let mut connection = ClientConnection::new(tls.config.clone(), tls.name.clone())
                     .map_err(ClientError::Tls)?;
@@ -53,6 +64,11 @@ impl Transport {
 
     pub(crate) fn socket(&self) -> &TcpStream {
         &self.socket
+    }
+
+    /// Whether the socket has taken everything so far.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.unsent.is_empty() && self.tls.as_ref().is_none_or(|tls| !tls.wants_write())
     }
 
     /// To be asked once the socket has turned writable.
@@ -95,9 +111,20 @@ impl Transport {
         &mut self,
         ended: bool,
         scratch: &mut [u8],
+        on_bytes: impl FnMut(&[u8]) -> Result<(), ClientError>,
+    ) -> Result<Progress, ClientError> {
+        self.receive_up_to(READS_MAX, ended, scratch, on_bytes)
+    }
+
+    /// The same, with at most `reads` reads of the length of `scratch`.
+    pub(crate) fn receive_up_to(
+        &mut self,
+        reads: usize,
+        ended: bool,
+        scratch: &mut [u8],
         mut on_bytes: impl FnMut(&[u8]) -> Result<(), ClientError>,
     ) -> Result<Progress, ClientError> {
-        for _ in 0..READS_MAX {
+        for _ in 0..reads {
             let len = match self.socket.read(scratch) {
                 Ok(0) => return Ok(Progress::Ended),
                 Ok(len) => len,
@@ -121,14 +148,19 @@ impl Transport {
     }
 }
 
-fn begin_connect(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+fn begin_connect(endpoints: Endpoints<'_>) -> io::Result<TcpStream> {
+    let Endpoints { address, .. } = endpoints;
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM.nonblocking(),
         Some(Protocol::TCP),
     )?;
     socket.set_tcp_nodelay(true)?;
-    if let Some(source) = source {
+    if let Some(bytes) = endpoints.receive_buffer {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    if let Some(source) = endpoints.source {
+        sockopt::bind_address_no_port(&socket)?;
         socket.bind(&SocketAddr::new(source, 0).into())?;
     }
     match socket.connect(&address.into()) {

@@ -1,177 +1,49 @@
-//! The echo backend: plain WebSockets, one receive and one send per message, frames streamed and never collected.
+//! One connection of the backend: its handshake, then what its mode makes of its frames.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::thread;
-use std::time::Duration;
+use std::net::TcpStream;
 
-use slab::Slab;
-use socket2::{Domain, Protocol, Socket, Type};
-
-use crate::cli::BackendOptions;
-use crate::descriptors;
+use crate::backend::push::PushOrder;
+use crate::digest::Digest;
 use crate::frame::{FrameError, FrameReader, Header, Opcode, Piece, append_masked, encode_frame};
 use crate::handshake::{self, HandshakeError};
-use crate::poller::{Poller, Ready};
+use crate::lane::Receipt;
 
-const LISTENER: u64 = u64::MAX;
-const BACKLOG: i32 = 4096;
-const EVENTS_MAX: usize = 512;
-const RECEIVE_BYTES: usize = 64 * 1024;
 /// Full reads of one socket before others get their turn.
 const READS_MAX: usize = 16;
-/// Pause after descriptors have run out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
-
-/// Serves until the process is ended; returns only with an error.
-pub(crate) fn run(options: &BackendOptions) -> Result<(), String> {
-    descriptors::raise();
-    let fail = |error: io::Error| format!("{}: {error}", options.listen);
-    let first = listen(options.listen).map_err(fail)?;
-    let address = first.local_addr().map_err(fail)?;
-    let mut listeners = vec![first];
-    for _ in 1..options.threads {
-        listeners.push(listen(address).map_err(fail)?);
-    }
-    println!("listening on {address}");
-    let threads: Vec<_> = listeners
-        .into_iter()
-        .map(|listener| thread::spawn(move || Server::new(listener)?.serve()))
-        .collect();
-    for thread in threads {
-        match thread.join() {
-            Ok(served) => served.map_err(fail)?,
-            Err(_) => return Err("a backend thread panicked".to_owned()),
-        }
-    }
-    Ok(())
-}
-
-/// A listener that shares its port with those of the other threads.
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM.nonblocking(),
-        Some(Protocol::TCP),
-    )?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
-struct Server {
-    listener: TcpListener,
-    poller: Poller,
-    sessions: Slab<Session>,
-    scratch: Scratch,
-    /// Out of descriptors: epoll reports the waiting connections only once, so accepting is tried again later.
-    accept_paused: bool,
-}
-
-/// Memory that all sessions of a thread share.
-#[derive(Debug)]
-struct Scratch {
-    received: Vec<u8>,
-    answer: Vec<u8>,
-}
-
-impl Server {
-    fn new(listener: TcpListener) -> io::Result<Self> {
-        let poller = Poller::new(EVENTS_MAX)?;
-        poller.add(&listener, LISTENER)?;
-        Ok(Self {
-            listener,
-            poller,
-            sessions: Slab::new(),
-            scratch: Scratch {
-                received: vec![0; RECEIVE_BYTES],
-                answer: Vec::new(),
-            },
-            accept_paused: false,
-        })
-    }
-
-    fn serve(mut self) -> io::Result<()> {
-        let mut ready = Vec::with_capacity(EVENTS_MAX);
-        loop {
-            let timeout = self.accept_paused.then_some(ACCEPT_PAUSE);
-            self.poller.wait(timeout, &mut ready)?;
-            for event in &ready {
-                self.handle(*event);
-            }
-            if self.accept_paused && ready.is_empty() {
-                self.accept();
-            }
-        }
-    }
-
-    fn handle(&mut self, ready: Ready) {
-        if ready.key == LISTENER {
-            return self.accept();
-        }
-        let Ok(key) = usize::try_from(ready.key) else {
-            return;
-        };
-        let Some(session) = self.sessions.get_mut(key) else {
-            return;
-        };
-        let next = match session.on_ready(ready.ended, &mut self.scratch) {
-            Ok(Next::Again) => self
-                .poller
-                .rearm(&session.socket, ready.key)
-                .map(|()| Next::Wait),
-            next => next,
-        };
-        // A connection that failed is over like one that ended: it is the client that counts errors.
-        if !matches!(next, Ok(Next::Wait)) {
-            self.sessions.remove(key);
-        }
-    }
-
-    fn accept(&mut self) {
-        self.accept_paused = false;
-        loop {
-            match self.listener.accept() {
-                // Whoever was gone again before we could look needs no session.
-                Ok((socket, _)) => drop(self.add(socket)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(_) => {
-                    self.accept_paused = true;
-                    return;
-                }
-            }
-        }
-    }
-
-    fn add(&mut self, socket: TcpStream) -> io::Result<()> {
-        socket.set_nonblocking(true)?;
-        socket.set_nodelay(true)?;
-        let place = self.sessions.vacant_entry();
-        self.poller.add(&socket, place.key() as u64)?;
-        place.insert(Session {
-            socket,
-            phase: Phase::Head(Vec::new()),
-            unsent: Vec::new(),
-        });
-        Ok(())
-    }
-}
+/// Bytes of pushes that may wait for a reader.
+const PUSH_UNSENT_MAX: usize = 256 * 1024;
 
 /// What a session waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
+pub(super) enum Next {
     Wait,
     /// Its turn was over before its bytes were.
     Again,
     Over,
 }
 
+/// Memory that all sessions of a thread share.
 #[derive(Debug)]
-struct Session {
-    socket: TcpStream,
+pub(super) struct Scratch {
+    received: Vec<u8>,
+    answer: Vec<u8>,
+    plain: Vec<u8>,
+}
+
+impl Scratch {
+    pub(super) fn new(received: usize) -> Self {
+        Self {
+            received: vec![0; received],
+            answer: Vec::new(),
+            plain: Vec::new(),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) socket: TcpStream,
     phase: Phase,
     /// What the socket had no room for; nothing is read until it is gone.
     unsent: Vec<u8>,
@@ -181,13 +53,81 @@ struct Session {
 enum Phase {
     /// Collecting the request head.
     Head(Vec<u8>),
-    Open(FrameReader),
+    Open(FrameReader, Mode),
     /// Everything is said; what is unsent still goes out.
     Over,
 }
 
+/// What a connection is for.
+#[derive(Debug)]
+enum Mode {
+    Echo,
+    /// Counts messages and says nothing until the receipt that goes with its Close.
+    Count {
+        messages: u64,
+        digest: Digest,
+    },
+    /// Is pushed to; what it says is ignored. The order is there until somebody takes it.
+    Push {
+        order: Option<PushOrder>,
+    },
+}
+
+impl Mode {
+    fn of(target: &str) -> Self {
+        let query = target.split_once('?').map_or("", |(_, query)| query);
+        let value = |name: &str| {
+            let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+            pairs
+                .into_iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| value)
+        };
+        match value("mode") {
+            Some("count") => Self::Count {
+                messages: 0,
+                digest: Digest::default(),
+            },
+            Some("push") => Self::Push {
+                order: Some(PushOrder::parse(value("rate"), value("size"))),
+            },
+            _ => Self::Echo,
+        }
+    }
+}
+
 impl Session {
-    fn on_ready(&mut self, ended: bool, scratch: &mut Scratch) -> io::Result<Next> {
+    pub(super) fn new(socket: TcpStream) -> Self {
+        Self {
+            socket,
+            phase: Phase::Head(Vec::new()),
+            unsent: Vec::new(),
+        }
+    }
+
+    /// What a connection that was just opened wants to be pushed, once.
+    pub(super) fn take_push_order(&mut self) -> Option<PushOrder> {
+        match &mut self.phase {
+            Phase::Open(_, Mode::Push { order }) => order.take(),
+            _ => None,
+        }
+    }
+
+    /// Sends a frame, unless so much is unsent that the reader is no reader: it then misses this one.
+    pub(super) fn push(&mut self, frame: &[u8]) -> io::Result<()> {
+        let open = matches!(self.phase, Phase::Open(..));
+        if !open || self.unsent.len() > PUSH_UNSENT_MAX {
+            return Ok(());
+        }
+        if self.flush()? {
+            self.send(frame)
+        } else {
+            self.unsent.extend_from_slice(frame);
+            Ok(())
+        }
+    }
+
+    pub(super) fn on_ready(&mut self, ended: bool, scratch: &mut Scratch) -> io::Result<Next> {
         for _ in 0..READS_MAX {
             if !self.flush()? {
                 return Ok(Next::Wait);
@@ -206,6 +146,7 @@ impl Session {
             self.phase.answer(
                 scratch.received.get(..len).unwrap_or_default(),
                 &mut scratch.answer,
+                &mut scratch.plain,
             );
             self.send(&scratch.answer)?;
             // epoll(7): a read that leaves room has emptied the socket, which saves the call that would say so.
@@ -242,17 +183,18 @@ impl Session {
 }
 
 impl Phase {
-    fn answer(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+    /// Appends to `out` what `bytes` call for; `plain` is room to unmask in.
+    fn answer(&mut self, bytes: &[u8], out: &mut Vec<u8>, plain: &mut Vec<u8>) {
         match self {
             Self::Head(head) => {
                 head.extend_from_slice(bytes);
                 match handshake::read_request(head) {
                     Ok(None) => {}
-                    Ok(Some((accept, len))) => {
-                        out.extend_from_slice(handshake::answer(&accept).as_bytes());
-                        let early = head.split_off(len);
-                        *self = Self::Open(FrameReader::default());
-                        self.answer(&early, out);
+                    Ok(Some(request)) => {
+                        out.extend_from_slice(handshake::answer(&request.accept).as_bytes());
+                        let early = head.split_off(request.len);
+                        *self = Self::Open(FrameReader::default(), Mode::of(&request.target));
+                        self.answer(&early, out, plain);
                     }
                     Err(error) => {
                         out.extend_from_slice(refusal(error).as_bytes());
@@ -260,7 +202,7 @@ impl Phase {
                     }
                 }
             }
-            Self::Open(frames) => match echo(frames, bytes, out) {
+            Self::Open(frames, mode) => match handle_frames(frames, mode, bytes, out, plain) {
                 Ok(false) => {}
                 Ok(true) => *self = Self::Over,
                 Err(error) => {
@@ -281,19 +223,45 @@ fn refusal(error: HandshakeError) -> String {
     )
 }
 
-/// Turns a client's frames into the server's as they come, piece by piece. Says whether the closing handshake is done.
-fn echo(frames: &mut FrameReader, mut bytes: &[u8], out: &mut Vec<u8>) -> Result<bool, FrameError> {
+/// Answers a client's frames as they come, piece by piece. Says whether the closing handshake is done.
+fn handle_frames(
+    frames: &mut FrameReader,
+    mode: &mut Mode,
+    mut bytes: &[u8],
+    out: &mut Vec<u8>,
+    plain: &mut Vec<u8>,
+) -> Result<bool, FrameError> {
     while let Some(piece) = frames.next(&mut bytes)? {
         // RFC 6455 §5.1: a client must mask.
         if piece.header.masking_key.is_none() {
             return Err(FrameError::Masking);
         }
-        // RFC 6455 §5.5.3: an unsolicited pong is not answered.
-        if piece.header.opcode == Opcode::Pong {
-            continue;
+        let closing = piece.header.opcode == Opcode::Close && piece.last;
+        match (piece.header.opcode, &mut *mode) {
+            // RFC 6455 §5.5.3: an unsolicited pong is not answered.
+            (Opcode::Pong, _) => {}
+            (Opcode::Close, Mode::Count { messages, digest }) => {
+                if piece.last {
+                    let receipt = Receipt {
+                        messages: *messages,
+                        digest: digest.value(),
+                    };
+                    encode_frame(Opcode::Close, None, &receipt.encode(), out);
+                }
+            }
+            (
+                Opcode::Text | Opcode::Binary | Opcode::Continuation,
+                Mode::Count { messages, digest },
+            ) => {
+                plain.clear();
+                append_masked(piece.bytes, piece.header.masking_key, piece.offset, plain);
+                digest.update(plain);
+                *messages += u64::from(piece.last && piece.header.fin);
+            }
+            (Opcode::Text | Opcode::Binary | Opcode::Continuation, Mode::Push { .. }) => {}
+            (Opcode::Ping | Opcode::Close, _) | (_, Mode::Echo) => echo_piece(&piece, out),
         }
-        echo_piece(&piece, out);
-        if piece.header.opcode == Opcode::Close && piece.last {
+        if closing {
             return Ok(true);
         }
     }
@@ -340,10 +308,10 @@ mod tests {
 
     /// What the backend answers to `bytes` that come in chunks of `size`.
     fn answer(bytes: &[u8], size: usize) -> Vec<u8> {
-        let mut phase = Phase::Open(FrameReader::default());
+        let mut phase = Phase::Open(FrameReader::default(), Mode::Echo);
         let mut out = Vec::new();
         for chunk in bytes.chunks(size) {
-            phase.answer(chunk, &mut out);
+            phase.answer(chunk, &mut out, &mut Vec::new());
         }
         out
     }
@@ -398,7 +366,30 @@ mod tests {
         encode_frame(Opcode::Text, KEY, b"early", &mut bytes);
         let mut phase = Phase::Head(Vec::new());
         let mut out = Vec::new();
-        phase.answer(&bytes, &mut out);
+        phase.answer(&bytes, &mut out, &mut Vec::new());
         assert!(out.starts_with(b"HTTP/1.1 101 ") && out.ends_with(b"\x81\x05early"));
+    }
+
+    #[test]
+    fn a_counting_session_gives_a_receipt_with_its_close() {
+        let mut bytes =
+            handshake::request("a", "/hello?x=1&mode=count", "dGhlIHNhbXBsZSBub25jZQ==")
+                .into_bytes();
+        encode_frame(Opcode::Text, KEY, b"one", &mut bytes);
+        encode_frame(Opcode::Binary, KEY, b"two", &mut bytes);
+        encode_frame(Opcode::Close, KEY, &[3, 232], &mut bytes);
+        let mut digest = Digest::default();
+        digest.update(b"onetwo");
+        let receipt = Receipt {
+            messages: 2,
+            digest: digest.value(),
+        };
+        let mut phase = Phase::Head(Vec::new());
+        let mut out = Vec::new();
+        for chunk in bytes.chunks(5) {
+            phase.answer(chunk, &mut out, &mut Vec::new());
+        }
+        assert!(out.ends_with(&receipt.encode()), "{out:?}");
+        assert!(matches!(phase, Phase::Over));
     }
 }

@@ -14,7 +14,7 @@ pub(crate) struct Digest {
 
 impl Digest {
     pub(crate) fn update(&mut self, mut bytes: &[u8]) {
-        while self.len % 8 != 0
+        while !self.len.is_multiple_of(8)
             && let Some((byte, rest)) = bytes.split_first()
         {
             self.push(*byte);
@@ -40,7 +40,7 @@ impl Digest {
     fn push(&mut self, byte: u8) {
         self.held |= u64::from(byte) << (self.len % 8 * 8);
         self.len += 1;
-        if self.len % 8 == 0 {
+        if self.len.is_multiple_of(8) {
             self.add(self.held);
             self.held = 0;
         }

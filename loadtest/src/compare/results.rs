@@ -86,7 +86,7 @@ impl Case {
         for (figure, title) in &self.figures {
             let mut row = vec![title.clone()];
             for (index, name) in names.iter().enumerate() {
-                row.push(self.spread(name, figure).map_or("-".to_owned(), |spread| {
+                row.push(self.spread(name, figure).map_or_else(dash, |spread| {
                     format!(
                         "{} ({}..{})",
                         short(spread.median),
@@ -96,7 +96,7 @@ impl Case {
                 }));
                 if index > 0 {
                     let ratio = self.ratio(names, name, figure);
-                    row.push(ratio.map_or("-".to_owned(), |[ratio, ..]| format!("{ratio:.2}")));
+                    row.push(ratio.map_or_else(dash, |[ratio, ..]| format!("{ratio:.2}")));
                 }
             }
             rows.push(row);
@@ -131,6 +131,11 @@ impl Case {
         }
         json!({ "title": self.title, "figures": figures, "failures": self.failures })
     }
+}
+
+/// What is not there.
+fn dash() -> String {
+    "-".to_owned()
 }
 
 fn markdown(rows: &[Vec<String>]) -> String {

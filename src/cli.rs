@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// A WebSocket edge proxy that takes the API definitions of a cloud gateway as its configuration.
 ///
@@ -42,9 +42,11 @@ pub enum Command {
     /// Serve what a configuration file says
     Run(ConfigFile),
     /// Check a configuration file and every definition it names, and serve nothing
-    ///
-    /// Prints every complaint with file, line, key and remedy. Exits with 0 if the configuration can be served.
-    Check(ConfigFile),
+    #[command(long_about = CHECK, after_help = CHECK_OUTPUT)]
+    Check(Check),
+    /// List every API that a configuration serves
+    #[command(long_about = APIS)]
+    Apis(Apis),
     /// Serve one route without a file
     Proxy(Proxy),
 }
@@ -60,6 +62,70 @@ pub struct ConfigFile {
     )]
     pub config: PathBuf,
 }
+
+#[derive(Args, Debug)]
+pub struct Check {
+    #[command(flatten)]
+    pub file: ConfigFile,
+
+    /// How the complaints are written
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub format: Format,
+
+    /// Whether text is coloured; auto: on a terminal, unless NO_COLOR is set
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    pub color: Color,
+}
+
+#[derive(Args, Debug)]
+pub struct Apis {
+    #[command(flatten)]
+    pub file: ConfigFile,
+
+    /// How the list is written
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub format: Format,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// For machines
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+const CHECK: &str = "\
+Check a configuration file and every definition it names, and serve nothing
+
+Prints every complaint with file, line, column, key and remedy, and below it the line that it is about. Exits with 0 if
+the configuration can be served; warnings do not keep it from that.";
+
+const CHECK_OUTPUT: &str = "\
+Text:
+  FILE:LINE:COLUMN: error: KEY: PROBLEM; REMEDY (CODE)
+  The key and the code are left out where there is none, line and column where the whole file is meant. CODE is the
+  management API's for the same mistake.
+
+JSON:
+  {\"ok\": true, \"apis\": 3, \"errors\": 0, \"warnings\": 1, \"complaints\": [{\"severity\": \"warning\", \"file\": \"...\", \"line\": 7,
+   \"column\": 3, \"key\": \"...\", \"problem\": \"...\", \"remedy\": \"...\", \"code\": null}]}
+  apis is null where nothing would be served; line and column are null where the whole file is meant, and so are key
+  and code where there is none. Further members may be added; these stay.";
+
+const APIS: &str = "\
+List every API that a configuration serves: where it is found, where it leads, and which hosts lead to it
+
+Wide cells are neither cut nor wrapped: what reads the table sees one line an API. Complaints go to standard error.";
 
 #[derive(Args, Debug)]
 pub struct Proxy {

@@ -6,6 +6,7 @@
 //! those rest on (`uring`, `buffer`, `timer`, `sys`), and what stands beside them (`control`, `observe`).
 
 pub mod cli;
+mod commands;
 pub mod demo;
 pub mod program;
 pub mod worker;

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use crate::catalog::{self, BackendPath, Catalog, Forward, Member, Schemes};
 use crate::cli::{Cli, Command, Proxy};
+use crate::commands;
 use crate::config::{self, AccessLog as AccessLogConfig, Config, Scheme};
 use crate::control::admin::AdminSocket;
 use crate::control::resolver::Resolver;
@@ -42,9 +43,13 @@ pub fn main(cli: Cli) -> ExitCode {
             ..
         } => run_file(&file.config),
         Cli {
-            command: Some(Command::Check(file)),
+            command: Some(Command::Check(check)),
             ..
-        } => return check(&file.config),
+        } => return commands::check(&check),
+        Cli {
+            command: Some(Command::Apis(apis)),
+            ..
+        } => return commands::apis(&apis),
         Cli {
             command: Some(Command::Proxy(proxy)),
             ..
@@ -84,21 +89,12 @@ fn print_version() -> Result<(), Failure> {
     Ok(())
 }
 
-fn check(path: &Path) -> ExitCode {
-    let report = catalog::check(path);
-    println!("{report}");
-    if report.is_ok() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
-}
-
 fn run_file(path: &Path) -> Result<(), Failure> {
-    let loaded = catalog::load(path).map_err(failure)?;
-    for warning in &loaded.warnings {
-        eprintln!("{warning}");
-    }
+    let loaded = catalog::load(path).map_err(|report| {
+        commands::show_complaints(&report.complaints);
+        failure(report.summary())
+    })?;
+    commands::show_complaints(&loaded.warnings);
     let addresses: Vec<_> = loaded.config.listeners.clone();
     let listeners = bind(&addresses)?;
     serve(loaded.config, loaded.catalog, listeners, &[])

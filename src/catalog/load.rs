@@ -110,7 +110,7 @@ fn groups_without_apis(config: &Config, definitions: &[Definition]) -> Vec<Compl
 #[derive(Debug)]
 pub struct Report {
     /// How many APIs would be served; `None` when nothing would be, because of errors.
-    apis: Option<usize>,
+    pub apis: Option<usize>,
     pub complaints: Vec<Complaint>,
 }
 
@@ -119,6 +119,25 @@ impl Report {
     pub fn is_ok(&self) -> bool {
         self.apis.is_some()
     }
+
+    pub fn count(&self, severity: Severity) -> usize {
+        self.complaints
+            .iter()
+            .filter(|c| c.severity == severity)
+            .count()
+    }
+
+    /// `ok: 3 APIs, 1 warning`, or `2 errors, 0 warnings`.
+    pub fn summary(&self) -> String {
+        let warnings = plural(self.count(Severity::Warning), "warning");
+        match self.apis {
+            Some(apis) => format!("ok: {}, {warnings}", plural(apis, "API")),
+            None => format!(
+                "{}, {warnings}",
+                plural(self.count(Severity::Error), "error")
+            ),
+        }
+    }
 }
 
 impl fmt::Display for Report {
@@ -126,16 +145,6 @@ impl fmt::Display for Report {
         for complaint in &self.complaints {
             writeln!(f, "{complaint}")?;
         }
-        let count = |severity| {
-            self.complaints
-                .iter()
-                .filter(|c| c.severity == severity)
-                .count()
-        };
-        let warnings = plural(count(Severity::Warning), "warning");
-        match self.apis {
-            Some(apis) => write!(f, "ok: {}, {warnings}", plural(apis, "API")),
-            None => write!(f, "{}, {warnings}", plural(count(Severity::Error), "error")),
-        }
+        f.write_str(&self.summary())
     }
 }

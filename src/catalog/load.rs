@@ -82,24 +82,24 @@ fn gather(path: &Path) -> (Config, Option<Catalog>, Vec<Complaint>) {
     (config, catalog, complaints)
 }
 
-/// A domain, or a variable, of a group that no definition has is probably misspelt.
+/// A domain of a group that no definition has is probably misspelt.
 fn groups_without_apis(config: &Config, definitions: &[Definition]) -> Vec<Complaint> {
     let defined = |group: &str| {
         definitions
             .iter()
             .any(|definition| definition.group == group)
     };
-    config
-        .routing
-        .domains
-        .iter()
-        .filter(|domain| !defined(&domain.group))
-        .map(|domain| {
-            domain.place.warning(
-                format!(
-                    "`{}` leads to group {}, which has no definition",
-                    domain.name, domain.group
-                ),
+    let routing = &config.routing;
+    let domains = routing.domains.iter();
+    let domains = domains.map(|domain| (&domain.name, &domain.group, &domain.place));
+    let debug = routing.debug_domains.iter();
+    let debug = debug.map(|domain| (&domain.name, &domain.group, &domain.place));
+    domains
+        .chain(debug)
+        .filter(|(_, group, _)| !defined(group))
+        .map(|(name, group, place)| {
+            place.warning(
+                format!("`{name}` leads to group {group}, which has no definition"),
                 "correct `group`, or add a definition with that `info.title`",
             )
         })

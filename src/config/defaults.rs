@@ -17,6 +17,11 @@ pub const TABLE: &[(&str, &str, &str)] = &[
         "an API that is silently missing is worse than a start that says why",
     ),
     (
+        "retry_count_default",
+        "-1",
+        "a definition that says nothing means retries of idempotent calls",
+    ),
+    (
         "workers.cores",
         "[]",
         "a worker on every core that the process may use",
@@ -57,6 +62,16 @@ pub const TABLE: &[(&str, &str, &str)] = &[
         "an address that is not ours is a mistake or a scan: 404",
     ),
     (
+        "routing.path_escapes",
+        r#""decode""#,
+        "the cloud matches `/aa%2Faa` as `/aa/aa` unless `api_uri_no_escape` is on (\"keep\")",
+    ),
+    (
+        "routing.client_address",
+        r#""peer""#,
+        "a client can write any field; `{ forwarded_for = -1 }` and `{ field = \"X-Real-IP\" }` are for proxies in front",
+    ),
+    (
         "backends.source_addresses",
         "[]",
         "the kernel's choice; more addresses mean more ports to one backend",
@@ -65,6 +80,36 @@ pub const TABLE: &[(&str, &str, &str)] = &[
         "backends.ca",
         "",
         "private backends have self-signed certificates, and the cloud does not verify them",
+    ),
+    (
+        "backends.denied",
+        "[]",
+        "the box may reach what its network lets it; networks listed here are answered 403",
+    ),
+    (
+        "backends.idle_connections_max",
+        "256",
+        "a few hundred concurrent calls a core find an open connection; 0 keeps none",
+    ),
+    (
+        "backends.idle_timeout",
+        r#""60s""#,
+        "shorter than most backends keep theirs, so that few are stale",
+    ),
+    (
+        "forwarding.forwarded_for",
+        r#""append""#,
+        "backends see the chain of proxies; \"replace\" shows them the client alone",
+    ),
+    (
+        "forwarding.host",
+        r#""backend""#,
+        "the cloud sends a backend its own address; \"client\" passes on what was asked for",
+    ),
+    (
+        "forwarding.strip_gateway_fields",
+        "true",
+        "`X-Stage`, `X-Apig-*` and credentials for the gateway are not the backend's",
     ),
     (
         "limits.connections_max",
@@ -85,6 +130,11 @@ pub const TABLE: &[(&str, &str, &str)] = &[
         "limits.fields_bytes_max",
         r#""128KiB""#,
         "the cloud's limit of all headers: 494",
+    ),
+    (
+        "limits.head_too_large_status",
+        "494",
+        "what the cloud answers; 431 is the registered status",
     ),
     (
         "limits.early_bytes_max",
@@ -125,6 +175,11 @@ pub const TABLE: &[(&str, &str, &str)] = &[
         "timeouts.keep_alive",
         r#""60s""#,
         "what clients that pool connections expect",
+    ),
+    (
+        "timeouts.request_body",
+        r#""8s""#,
+        "the cloud's `request_body_timeout`: the longest a body may pause",
     ),
     (
         "timeouts.permit",

@@ -118,6 +118,14 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// What was written as text inside another document, at the path where that stands.
+    pub(crate) fn embedded(node: &'a Node, path: &str) -> Self {
+        Self {
+            node,
+            path: path.to_owned(),
+        }
+    }
+
     pub(crate) fn value(&self) -> &'a Value {
         &self.node.value
     }

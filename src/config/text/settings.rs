@@ -1,12 +1,14 @@
 //! The sections about the process itself: workers, limits, times, logs, and how tunnels are treated.
 
+use std::fmt::Display;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::{Reader, set};
-use crate::config::{AccessLog, LogFormat, OnUnsupported, Tunnel};
+use crate::config::{AccessLog, ForwardedFor, HostSent, LogFormat, OnUnsupported, Tunnel};
 use crate::document::{Complaints, Item, Table};
+use crate::network::Network;
 use crate::relay::policy::{FrameMode, IdleEnd};
 
 const FRAMES: [(&str, FrameMode); 3] = [
@@ -19,6 +21,13 @@ const IDLE_ENDS: [(&str, IdleEnd); 2] = [
     ("close", IdleEnd::Close),
     ("disconnect", IdleEnd::Disconnect),
 ];
+
+const FORWARDED_FOR: [(&str, ForwardedFor); 2] = [
+    ("append", ForwardedFor::Append),
+    ("replace", ForwardedFor::Replace),
+];
+
+const HOSTS: [(&str, HostSent); 2] = [("backend", HostSent::Backend), ("client", HostSent::Client)];
 
 const LEVELS: [(&str, &str); 5] = [
     ("error", "error"),
@@ -33,7 +42,8 @@ const CORE_MAX: usize = 4095;
 
 /// Bounds of bounds: below them nothing works, above them the number is a slip.
 const HEAD_BYTES: RangeInclusive<u64> = 1 << 10..=1 << 20;
-const TIMES: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3600);
+pub(super) const TIMES: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(3600);
 
 impl Reader {
     pub(super) fn settings(&mut self, top: &mut Table<'_>) {
@@ -45,9 +55,18 @@ impl Reader {
             .take("on_unsupported")
             .and_then(|item| item.choice(&words, &mut self.complaints));
         set(&mut self.draft.config.definitions.on_unsupported, choice);
+        // Spec 2.7.
+        let retries = top
+            .take("retry_count_default")
+            .and_then(|item| item.integer(-1..=10, &mut self.complaints));
+        set(
+            &mut self.draft.config.definitions.retry_count,
+            retries.and_then(|count| i8::try_from(count).ok()),
+        );
         self.section(top, "workers", Self::workers);
         self.section(top, "tls", Self::tls);
         self.section(top, "backends", Self::backends);
+        self.section(top, "forwarding", Self::forwarding);
         self.section(top, "limits", Self::limits);
         self.section(top, "timeouts", Self::timeouts);
         self.section(top, "drain", Self::drain);
@@ -121,6 +140,36 @@ impl Reader {
             self.draft.config.backends.ca = self.path(&item);
             self.draft.ca = Some(item.place(&self.complaints));
         }
+        let complaints = &mut self.complaints;
+        let backends = &mut self.draft.config.backends;
+        if let Some(item) = table.take("denied") {
+            backends.denied = networks(&item, complaints);
+        }
+        let idle = table
+            .take("idle_connections_max")
+            .and_then(|item| item.count(0..=1 << 20, complaints));
+        set(&mut backends.idle_connections_max, idle);
+        let timeout = table
+            .take("idle_timeout")
+            .and_then(|item| item.duration(TIMES, complaints));
+        set(&mut backends.idle_timeout, timeout);
+    }
+
+    fn forwarding(&mut self, table: &mut Table<'_>) {
+        let complaints = &mut self.complaints;
+        let forwarding = &mut self.draft.config.forwarding;
+        let forwarded_for = table
+            .take("forwarded_for")
+            .and_then(|item| item.choice(&FORWARDED_FOR, complaints));
+        set(&mut forwarding.forwarded_for, forwarded_for);
+        let host = table
+            .take("host")
+            .and_then(|item| item.choice(&HOSTS, complaints));
+        set(&mut forwarding.host, host);
+        let strip = table
+            .take("strip_gateway_fields")
+            .and_then(|item| item.boolean(complaints));
+        set(&mut forwarding.strip_gateway_fields, strip);
     }
 
     fn limits(&mut self, table: &mut Table<'_>) {
@@ -143,6 +192,10 @@ impl Reader {
             &mut limits.head.fields_bytes_max,
             bytes(table.take("fields_bytes_max"), HEAD_BYTES, complaints),
         );
+        let status = table
+            .take("head_too_large_status")
+            .and_then(|item| head_too_large_status(&item, complaints));
+        set(&mut limits.head_too_large_status, status);
         set(
             &mut limits.early_bytes_max,
             bytes(table.take("early_bytes_max"), 0..=1 << 20, complaints),
@@ -199,6 +252,7 @@ impl Reader {
         for (key, slot) in [
             ("handshake", &mut timeouts.handshake),
             ("keep_alive", &mut timeouts.keep_alive),
+            ("request_body", &mut timeouts.request_body),
             ("permit", &mut timeouts.permit),
             ("slow_consumer", &mut timeouts.slow_consumer),
             ("close_grace", &mut timeouts.close_grace),
@@ -276,10 +330,64 @@ pub(super) fn tunnel(tunnel: &mut Tunnel, table: &mut Table<'_>, complaints: &mu
 
 /// A list of IP addresses.
 pub(super) fn addresses(item: &Item<'_>, complaints: &mut Complaints) -> Vec<IpAddr> {
-    item.list(complaints)
-        .iter()
-        .filter_map(|item| item.parsed("an IP address", |text| text.parse().ok(), complaints))
-        .collect()
+    let list = item.list(complaints);
+    different(&list, complaints, |item, complaints| {
+        item.parsed("an IP address", |text| text.parse().ok(), complaints)
+    })
+}
+
+/// A list of networks.
+pub(super) fn networks(item: &Item<'_>, complaints: &mut Complaints) -> Vec<Network> {
+    let what =
+        "an address or a network, such as \"192.0.2.7\", \"10.0.0.0/8\" or \"2001:db8::/32\"";
+    let list = item.list(complaints);
+    different(&list, complaints, |item, complaints| {
+        // `::ffff:192.0.2.0/120` would hold no address: those that come in this form count as IPv4.
+        let parse = |text: &str| {
+            let (address, _) = text.split_once('/').unwrap_or_default();
+            let v6 = address.parse::<std::net::Ipv6Addr>().ok();
+            let mapped = v6.and_then(|v6| v6.to_ipv4_mapped()).is_some();
+            text.parse().ok().filter(|_| !mapped)
+        };
+        item.parsed(what, parse, complaints)
+    })
+}
+
+/// What `read` makes of each item; what is listed twice is a slip.
+fn different<T: PartialEq + Display>(
+    list: &[Item<'_>],
+    complaints: &mut Complaints,
+    read: impl Fn(&Item<'_>, &mut Complaints) -> Option<T>,
+) -> Vec<T> {
+    let mut values = Vec::new();
+    for item in list {
+        let Some(value) = read(item, complaints) else {
+            continue;
+        };
+        if values.contains(&value) {
+            let place = item.place(complaints);
+            complaints.error(&place, format!("{value} is listed twice"), "list it once");
+        }
+        values.push(value);
+    }
+    values
+}
+
+/// The cloud's status or that of RFC 6585 §5.
+fn head_too_large_status(item: &Item<'_>, complaints: &mut Complaints) -> Option<u16> {
+    let status = item.integer(0..=999, complaints)?;
+    let allowed = [494, 431]
+        .into_iter()
+        .find(|known| i64::from(*known) == status);
+    if allowed.is_none() {
+        let place = item.place(complaints);
+        complaints.error(
+            &place,
+            format!("{status} does not say that a head is too large"),
+            "write 494, as the cloud gateway answers, or 431 (RFC 6585)",
+        );
+    }
+    allowed
 }
 
 fn bytes(

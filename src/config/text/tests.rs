@@ -1,6 +1,9 @@
 use std::time::Duration;
 
-use crate::config::{AccessLog, Config, LogFormat, OnUnsupported, Protection, Scheme};
+use crate::config::{
+    AccessLog, ClientAddress, Config, ForwardedFor, HostSent, LogFormat, OnUnsupported,
+    PathEscapes, Protection, Scheme,
+};
 use crate::document::{Complaint, Severity};
 use crate::relay::policy::{FrameMode, IdleEnd};
 
@@ -10,14 +13,14 @@ definitions = [{ files = ["a.yaml"] }]
 "#;
 
 /// The complaints about the least configuration and `text`.
-fn complaints(text: &str) -> Vec<Complaint> {
+pub(super) fn complaints(text: &str) -> Vec<Complaint> {
     Config::from_text("ringgate.toml", &format!("{LEAST}{text}"))
         .err()
         .unwrap_or_default()
 }
 
 /// One mistake: its line in `text`, column, key, and a part of what is said about it.
-fn check(text: &str, line: u32, column: u32, key: &str, said: &str) {
+pub(super) fn check(text: &str, line: u32, column: u32, key: &str, said: &str) {
     let found = complaints(text);
     assert_eq!(found.len(), 1, "{text}: {found:?}");
     let complaint = &found[0];
@@ -32,6 +35,7 @@ fn check(text: &str, line: u32, column: u32, key: &str, said: &str) {
 fn every_key_is_read() {
     let text = r#"
 on_unsupported = "skip"
+retry_count_default = 3
 [workers]
 cores = [0, 2]
 edge_nice = -5
@@ -44,6 +48,7 @@ protocol = "wss"
 [[listeners]]
 address = "[::]:80"
 protocol = "http"
+proxy_protocol = ["10.0.0.0/8", "2001:db8::7"]
 [[certificates]]
 certificate = "first.pem"
 key = "first.key"
@@ -56,6 +61,8 @@ tls13 = false
 [routing]
 inbound_addresses = ["203.0.113.10", "2001:db8::1"]
 any_address = true
+path_escapes = "keep"
+client_address = { forwarded_for = -2 }
 [[definitions]]
 files = ["apis/*.yaml"]
 environments = ["RELEASE", "TEST"]
@@ -72,11 +79,19 @@ group = "other"
 [backends]
 source_addresses = ["10.0.0.7"]
 ca = "ca.pem"
+denied = ["169.254.0.0/16"]
+idle_connections_max = 0
+idle_timeout = "5s"
+[forwarding]
+forwarded_for = "replace"
+host = "client"
+strip_gateway_fields = false
 [limits]
 connections_max = 5000
 target_bytes_max = "16KiB"
 field_bytes_max = 8192
 fields_bytes_max = "64KiB"
+head_too_large_status = 431
 early_bytes_max = 0
 request_body_bytes_max = "1MiB"
 relay_buffer_bytes = "8MiB"
@@ -86,6 +101,7 @@ backend_timeout_max = "600s"
 [timeouts]
 handshake = "5s"
 keep_alive = "1m"
+request_body = "20s"
 permit = "50ms"
 slow_consumer = "20s"
 close_grace = "500ms"
@@ -156,7 +172,33 @@ frames = "opaque"
         Some("etc/ca.pem")
     );
     assert_eq!(config.backends.source_addresses.len(), 1);
+    let proxies: Vec<_> = config.listeners[1]
+        .proxy_protocol_from
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(proxies, ["10.0.0.0/8", "2001:db8::7"]);
+    assert_eq!(config.definitions.retry_count, 3);
+    assert_eq!(config.routing.path_escapes, PathEscapes::Kept);
+    assert_eq!(
+        config.routing.client_address,
+        ClientAddress::ForwardedFor { index: -2 }
+    );
+    let backends = &config.backends;
+    assert_eq!(backends.denied[0].to_string(), "169.254.0.0/16");
+    assert_eq!(
+        (backends.idle_connections_max, backends.idle_timeout),
+        (0, Duration::from_secs(5))
+    );
+    let forwarding = &config.forwarding;
+    assert_eq!(
+        (forwarding.forwarded_for, forwarding.host),
+        (ForwardedFor::Replace, HostSent::Client)
+    );
+    assert!(!forwarding.strip_gateway_fields);
     let limits = &config.limits;
+    assert_eq!(limits.head_too_large_status, 431);
+    assert_eq!(config.timeouts.request_body, Duration::from_secs(20));
     assert_eq!(
         (limits.connections_max, limits.head.target_bytes_max),
         (5000, 16 << 10)
@@ -357,6 +399,118 @@ fn every_mistake_has_its_place_key_and_remedy() {
             22,
             "routing.inbound_addresses[0]",
             "an IP address",
+        ),
+        (
+            "[routing]\ninbound_addresses = [\"192.0.2.7\", \"192.0.2.7\"]",
+            2,
+            35,
+            "routing.inbound_addresses[1]",
+            "192.0.2.7 is listed twice",
+        ),
+        (
+            "[routing]\npath_escapes = \"keap\"",
+            2,
+            16,
+            "routing.path_escapes",
+            "did you mean \"keep\"?",
+        ),
+        (
+            "[routing]\nclient_address = \"peers\"",
+            2,
+            18,
+            "routing.client_address",
+            "write \"peer\", { forwarded_for = -1 } or { field = \"X-Real-IP\" }",
+        ),
+        (
+            "[routing]\nclient_address = {}",
+            2,
+            18,
+            "routing.client_address",
+            "names no source",
+        ),
+        (
+            "[routing]\nclient_address = { forwarded_for = 0, field = \"A\" }",
+            2,
+            18,
+            "routing.client_address",
+            "names two sources",
+        ),
+        (
+            "[routing]\nclient_address = { forwarded_for = 3000000000 }",
+            2,
+            36,
+            "routing.client_address.forwarded_for",
+            "3000000000 is too large",
+        ),
+        (
+            "[routing]\nclient_address = { field = \"a b\" }",
+            2,
+            28,
+            "routing.client_address.field",
+            "is not the name of a field",
+        ),
+        (
+            "[routing]\nclient_address = { feild = \"a\" }",
+            2,
+            20,
+            "routing.client_address.feild",
+            "did you mean `field`?",
+        ),
+        (
+            "[[listeners]]\naddress = \"[::]:81\"\nprotocol = \"http\"\nproxy_protocol = []",
+            4,
+            18,
+            "listeners[1].proxy_protocol",
+            "nobody may connect; list the networks",
+        ),
+        (
+            "[[listeners]]\naddress = \"[::]:81\"\nprotocol = \"http\"\nproxy_protocol = true",
+            4,
+            18,
+            "listeners[1].proxy_protocol",
+            "is not a list",
+        ),
+        (
+            "[backends]\ndenied = [\"10.0.0.0/33\"]",
+            2,
+            11,
+            "backends.denied[0]",
+            "is not an address or a network",
+        ),
+        (
+            "[backends]\ndenied = [\"::ffff:10.0.0.0/104\"]",
+            2,
+            11,
+            "backends.denied[0]",
+            "is not an address or a network",
+        ),
+        (
+            "[backends]\ndenied = [\"10.0.0.0/8\", \"10.0.0.0/8\"]",
+            2,
+            25,
+            "backends.denied[1]",
+            "10.0.0.0/8 is listed twice",
+        ),
+        (
+            "[backends]\nidle_timeout = \"0s\"",
+            2,
+            16,
+            "backends.idle_timeout",
+            "1ms to 1h is allowed",
+        ),
+        (
+            "[forwarding]\nhost = \"clients\"",
+            2,
+            8,
+            "forwarding.host",
+            "did you mean \"client\"?",
+        ),
+        (
+            "[limits]\nhead_too_large_status = 400",
+            2,
+            25,
+            "limits.head_too_large_status",
+            "write 494",
         ),
         (
             "[[domains]]\nname = \"a..b\"\ngroup = \"DEFAULT\"",

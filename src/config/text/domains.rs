@@ -174,9 +174,10 @@ impl Reader {
             complaints,
         );
         let calls = table.take("debug_calls_per_day");
-        let calls = calls.map_or(Some(i64::from(DEBUG_CALLS_PER_DAY)), |item| {
-            item.integer(1..=1_000_000_000, complaints)
-        });
+        let calls = match calls {
+            Some(item) => item.integer(1..=1_000_000_000, complaints),
+            None => Some(i64::from(DEBUG_CALLS_PER_DAY)),
+        };
         let group = name.and_then(|item| item.text(complaints));
         let Some(item) = domain else { return };
         let parsed = item.parsed(

@@ -457,20 +457,6 @@ fn every_mistake_has_its_place_key_and_remedy() {
             "did you mean `field`?",
         ),
         (
-            "[[listeners]]\naddress = \"[::]:81\"\nprotocol = \"http\"\nproxy_protocol = []",
-            4,
-            18,
-            "listeners[1].proxy_protocol",
-            "nobody may connect; list the networks",
-        ),
-        (
-            "[[listeners]]\naddress = \"[::]:81\"\nprotocol = \"http\"\nproxy_protocol = true",
-            4,
-            18,
-            "listeners[1].proxy_protocol",
-            "is not a list",
-        ),
-        (
             "[backends]\ndenied = [\"10.0.0.0/33\"]",
             2,
             11,
@@ -621,6 +607,18 @@ fn what_the_whole_lacks_is_said() {
         (
             "listeners = [{ address = \"0.0.0.0\", protocol = \"http\" }]",
             "an address with port",
+        ),
+        (
+            "listeners = [{ address = \"[::]:81\", protocol = \"http\", proxy_protocol = [] }]",
+            "listeners[0].proxy_protocol: with an empty list nobody may connect; list the networks",
+        ),
+        (
+            "listeners = [{ address = \"[::]:81\", protocol = \"http\", proxy_protocol = true }]",
+            "listeners[0].proxy_protocol: a boolean is not a list",
+        ),
+        (
+            "listeners = [{ address = \"[::]:81\", protocol = \"http\", proxy_protocol = [\"10.0.0.0/33\"] }]",
+            "listeners[0].proxy_protocol[0]: \"10.0.0.0/33\" is not an address or a network",
         ),
     ] {
         let found = Config::from_text("ringgate.toml", text).unwrap_err();

@@ -45,7 +45,7 @@ pub enum Command {
     #[command(long_about = CHECK, after_help = CHECK_OUTPUT)]
     Check(Check),
     /// List every API that a configuration serves
-    #[command(long_about = APIS)]
+    #[command(long_about = APIS, after_help = APIS_OUTPUT)]
     Apis(Apis),
     /// Serve one route without a file
     Proxy(Proxy),
@@ -126,6 +126,12 @@ const APIS: &str = "\
 List every API that a configuration serves: where it is found, where it leads, and which hosts lead to it
 
 Wide cells are neither cut nor wrapped: what reads the table sees one line an API. Complaints go to standard error.";
+
+const APIS_OUTPUT: &str = "\
+JSON:
+  A list with an object for each API: group, environment, schemes (http, https; WebSocket included), method, path, match
+  (exact, prefix), name, id, cors, backends (URLs), mock (its status, or null), timeout_ms (null for a mock), hosts.
+  Further members may be added; these stay.";
 
 #[derive(Args, Debug)]
 pub struct Proxy {

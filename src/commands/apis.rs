@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{print, show_complaints};
 use crate::catalog::{self, Api, BackendPath, DEFAULT_GROUP, Destination, HttpBackend, MatchMode};
 use crate::cli::{Apis, Format};
-use crate::config::{Config, DomainPort, Routing, Scheme};
+use crate::config::{Config, Domain, DomainPort, Listener, Routing, Scheme};
 use crate::document::quantity::format_duration;
 
 pub(crate) fn apis(arguments: &Apis) -> ExitCode {
@@ -26,7 +26,7 @@ pub(crate) fn apis(arguments: &Apis) -> ExitCode {
         .apis()
         .map(|api| Row {
             api,
-            hosts: hosts(&loaded.config, &api.group),
+            hosts: hosts(&loaded.config, api),
         })
         .collect();
     let text = match arguments.format {
@@ -163,57 +163,130 @@ fn urls(http: &HttpBackend) -> Vec<String> {
         .collect()
 }
 
-/// The hosts by which clients reach a group.
-fn hosts(config: &Config, group: &str) -> Vec<String> {
-    let routing = &config.routing;
+/// The hosts by which clients reach an API: those of its group, on listeners of its schemes.
+fn hosts(config: &Config, api: &Api) -> Vec<String> {
+    let listeners: Vec<&Listener> = config
+        .listeners
+        .iter()
+        .filter(|listener| api.schemes.refusal(listener.scheme).is_none())
+        .collect();
     let mut hosts = Vec::new();
-    if group == DEFAULT_GROUP {
-        addresses(config, &mut hosts);
+    if listeners.is_empty() {
+        return hosts;
     }
-    hosts.extend(domains(routing, group));
+    if api.group == DEFAULT_GROUP {
+        hosts.extend(addresses(&config.routing, &listeners));
+    }
+    let routing = &config.routing;
+    let domains = routing.domains.iter();
+    for domain in domains.filter(|domain| domain.group == api.group) {
+        hosts.extend(names(domain, &listeners));
+    }
+    let debug = routing.debug_domains.iter();
+    let debug = debug.filter(|domain| domain.group == api.group);
+    hosts.extend(debug.map(|domain| domain.name.clone()));
     hosts
 }
 
-fn addresses(config: &Config, hosts: &mut Vec<String>) {
-    if config.routing.any_address {
-        hosts.push("any address".to_owned());
-        return;
+fn addresses(routing: &Routing, listeners: &[&Listener]) -> Vec<String> {
+    if routing.any_address {
+        return vec!["any address".to_owned()];
     }
-    let every = |listener: &crate::config::Listener| listener.address.ip().is_unspecified();
-    if config.listeners.iter().any(every) {
-        hosts.push("own addresses".to_owned());
-    }
-    let specific = config.listeners.iter().filter(|listener| !every(listener));
-    let own = specific.map(|listener| listener.address.ip());
-    let mut seen = Vec::new();
-    for address in own.chain(config.routing.inbound_addresses.iter().copied()) {
-        if !seen.contains(&address) {
-            seen.push(address);
-            hosts.push(address.to_string());
+    let own = listeners.iter().map(|listener| listener.address.ip());
+    let mut hosts = Vec::new();
+    for address in own.chain(routing.inbound_addresses.iter().copied()) {
+        let host = if address.is_unspecified() {
+            "own addresses".to_owned()
+        } else {
+            address.to_string()
+        };
+        if !hosts.contains(&host) {
+            hosts.push(host);
         }
     }
+    hosts
 }
 
-fn domains<'a>(routing: &'a Routing, group: &'a str) -> impl Iterator<Item = String> + 'a {
-    let bound = routing
-        .domains
-        .iter()
-        .filter(move |domain| domain.group == group)
-        .flat_map(|domain| match (domain.http, domain.https) {
-            (DomainPort::Every, DomainPort::Every) => vec![domain.name.clone()],
-            (http, https) => [http, https]
-                .into_iter()
-                .filter_map(|port| match port {
-                    DomainPort::Every => Some(domain.name.clone()),
-                    DomainPort::Only(port) => Some(format!("{}:{port}", domain.name)),
-                    DomainPort::None => None,
-                })
-                .collect(),
-        });
-    let debug = routing
-        .debug_domains
-        .iter()
-        .filter(move |domain| domain.group == group)
-        .map(|domain| domain.name.clone());
-    bound.chain(debug)
+/// A domain as it stands in a URL: with the port, where it has one of its own.
+fn names(domain: &Domain, listeners: &[&Listener]) -> Vec<String> {
+    let mut hosts = Vec::new();
+    for (scheme, port) in [(Scheme::Http, domain.http), (Scheme::Https, domain.https)] {
+        let mut of_scheme = listeners
+            .iter()
+            .filter(|listener| listener.scheme == scheme);
+        let host = match port {
+            DomainPort::Every => of_scheme.next().map(|_| domain.name.clone()),
+            DomainPort::Only(port) => of_scheme
+                .find(|listener| listener.address.port() == port)
+                .map(|_| format!("{}:{port}", domain.name)),
+            DomainPort::None => None,
+        };
+        hosts.extend(host.filter(|host| !hosts.contains(host)));
+    }
+    hosts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Schemes;
+
+    #[test]
+    fn only_hosts_that_lead_to_an_api_are_listed() {
+        let text = r#"
+definitions = [{ files = ["a.yaml"] }]
+listeners = [
+  { address = "0.0.0.0:80", protocol = "http" },
+  { address = "127.0.0.1:81", protocol = "http" },
+]
+domains = [
+  { name = "every.b", group = "DEFAULT" },
+  { name = "own.b", group = "DEFAULT", http_port = 81, https_port = "off" },
+  { name = "other.b", group = "other" },
+]
+groups = [{ name = "DEFAULT", debug_domain = "debug.b" }]
+routing = { inbound_addresses = ["203.0.113.1"] }
+"#;
+        let mut config = Config::from_text("ringgate.toml", text).unwrap();
+        let api = |group: &str, schemes| {
+            let mut forward = crate::catalog::Forward {
+                members: Vec::new(),
+                path: None,
+                backend_path: BackendPath::Same,
+                schemes,
+                policy: crate::relay::policy::TunnelPolicy {
+                    api: "a".to_owned(),
+                    group: group.to_owned(),
+                    environment: "RELEASE".to_owned(),
+                    idle_timeout: std::time::Duration::from_secs(1),
+                    idle_end: config.tunnel.idle_end,
+                    frames: config.tunnel.frames,
+                    message_bytes_max: 0,
+                },
+                timeout: std::time::Duration::from_secs(1),
+            };
+            forward.path = Some("/".to_owned());
+            crate::catalog::Catalog::forward_all(forward).unwrap()
+        };
+        let of = |config: &Config, catalog: &crate::catalog::Catalog| {
+            hosts(config, catalog.apis().next().unwrap())
+        };
+        let (default, other) = (api("DEFAULT", Schemes::Both), api("other", Schemes::Http));
+        let secure = api("DEFAULT", Schemes::Https);
+        assert_eq!(
+            of(&config, &default),
+            [
+                "own addresses",
+                "127.0.0.1",
+                "203.0.113.1",
+                "every.b",
+                "own.b:81",
+                "debug.b"
+            ]
+        );
+        assert_eq!(of(&config, &other), ["other.b"]);
+        assert_eq!(of(&config, &secure), [""; 0], "there is no https listener");
+        config.routing.any_address = true;
+        assert_eq!(of(&config, &default)[0], "any address");
+    }
 }

@@ -15,6 +15,9 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Node, Complaint> {
         .map_err(|error| syntax_error(file, &error))
 }
 
+/// Tables and lists within each other. Reading one is a call within a call, up to 30 KiB of stack in a debug build.
+const DEPTH_MAX: usize = 64;
+
 /// Room for a file of 10,000 APIs, and none for aliases that expand into more than a person could have meant.
 fn options() -> Options {
     serde_saphyr::options! {
@@ -23,6 +26,7 @@ fn options() -> Options {
             max_events: 20_000_000,
             max_nodes: 10_000_000,
             max_documents: 1,
+            max_depth: DEPTH_MAX,
         },
         alias_limits: serde_saphyr::alias_limits! {
             max_total_replayed_events: 100_000,
@@ -140,5 +144,25 @@ impl<'de> Visitor<'de> for AnyValue {
             });
         }
         Ok(Value::Table(entries))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With the stack of a main thread, on which files are read.
+    #[test]
+    fn a_document_may_not_be_deep() {
+        let read = || {
+            for (depth, readable) in [(60, true), (70, false), (200_000, false)] {
+                for (open, close) in [("{\"a\":", "}"), ("[", "]")] {
+                    let text = format!("{}1{}", open.repeat(depth), close.repeat(depth));
+                    assert_eq!(parse("f", &text).is_ok(), readable, "{open} {depth}");
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().stack_size(8 << 20).spawn(read);
+        thread.unwrap().join().unwrap();
     }
 }

@@ -3,9 +3,9 @@
 
 use super::Reader;
 use crate::config::{Orchestration, OrchestrationTarget, Strategy, TargetLocation};
-use crate::document::{Complaints, Item, Severity, Table, Value, plural};
+use crate::document::{Complaints, Item, Severity, Table, Value};
 
-/// Spec 8.10: entries of one map, and characters of all its lists together as the cloud counts them.
+/// Spec 8.10: entries of one map, and those times the length of its longest list.
 const ENTRIES_MAX: usize = 300;
 const LIST_PRODUCT_MAX: usize = 3000;
 const LENGTH_MAX: i64 = 100;
@@ -142,50 +142,11 @@ fn mapped_parameter(item: &Item<'_>, complaints: &mut Complaints) -> Option<Orch
 }
 
 fn strategy(kind: Kind, table: &mut Table<'_>, complaints: &mut Complaints) -> Option<Strategy> {
-    let place = table.place(complaints);
-    let map = table.take("orchestration_map");
     if kind == Kind::Hash {
-        if let Some(map) = map.filter(|map| !map.is_blank()) {
-            let place = map.place(complaints);
-            complaints.error(
-                &place,
-                "the strategy hash has no map: its result is the hash",
-                "remove orchestration_map, or write the strategy hash_range",
-            );
-            return None;
-        }
-        return Some(Strategy::Hash);
+        return hash(table, complaints);
     }
-    let Some(map) = map else {
-        complaints.error(
-            &place,
-            "`orchestration_map` is missing",
-            format!("write orchestration_map = [{}]", sample(kind)),
-        );
-        return None;
-    };
     let errors = complaints.errors();
-    let entries = map.list(complaints);
-    let most = match kind {
-        Kind::List | Kind::Range | Kind::HashRange => ENTRIES_MAX,
-        _ => 1,
-    };
-    if complaints.errors() == errors && !(1..=most).contains(&entries.len()) {
-        let place = map.place(complaints);
-        let many = if most == 1 {
-            "one entry is".to_owned()
-        } else {
-            format!("1 to {most} entries are")
-        };
-        complaints.error(
-            &place,
-            format!(
-                "it has {}",
-                plural(entries.len(), "entry").replace("entrys", "entries")
-            ),
-            format!("{many} allowed: [{}]", sample(kind)),
-        );
-    }
+    let (map, entries) = entries(kind, table, complaints)?;
     let strategy = match kind {
         Kind::List => list(&map, &entries, complaints).map(Strategy::List),
         Kind::Range => Some(Strategy::Range(ranges(&entries, complaints))),
@@ -197,6 +158,51 @@ fn strategy(kind: Kind, table: &mut Table<'_>, complaints: &mut Complaints) -> O
         Kind::Hash => None,
     };
     strategy.filter(|_| complaints.errors() == errors)
+}
+
+fn hash(table: &mut Table<'_>, complaints: &mut Complaints) -> Option<Strategy> {
+    let map = table.take("orchestration_map");
+    let Some(map) = map.filter(|map| !map.is_blank()) else {
+        return Some(Strategy::Hash);
+    };
+    let place = map.place(complaints);
+    complaints.error(
+        &place,
+        "the strategy hash has no map: its result is the hash",
+        "remove orchestration_map, or write the strategy hash_range",
+    );
+    None
+}
+
+/// The map and its entries, of which there may be as many as the strategy takes.
+fn entries<'a>(
+    kind: Kind,
+    table: &mut Table<'a>,
+    complaints: &mut Complaints,
+) -> Option<(Item<'a>, Vec<Item<'a>>)> {
+    let remedy = format!("write orchestration_map = [{}]", sample(kind));
+    let map = table.need("orchestration_map", &remedy, complaints)?;
+    let errors = complaints.errors();
+    let entries = map.list(complaints);
+    let most = match kind {
+        Kind::List | Kind::Range | Kind::HashRange => ENTRIES_MAX,
+        Kind::NoneValue | Kind::Default | Kind::Head | Kind::Tail => 1,
+        Kind::Hash => 0,
+    };
+    if complaints.errors() == errors && !(1..=most).contains(&entries.len()) {
+        let allowed = if most == 1 {
+            "one entry is".to_owned()
+        } else {
+            format!("1 to {most} entries are")
+        };
+        let place = map.place(complaints);
+        complaints.error(
+            &place,
+            format!("the number of its entries is {}", entries.len()),
+            format!("{allowed} allowed: [{}]", sample(kind)),
+        );
+    }
+    Some((map, entries))
 }
 
 fn sample(kind: Kind) -> &'static str {

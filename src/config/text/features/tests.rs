@@ -297,3 +297,15 @@ fn a_feature_and_its_setting_are_not_given_both() {
         assert!(Config::from_text("ringgate.toml", &off).is_ok(), "{off}");
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_value_of_a_feature_is_too_much(json in "\\{[ -&(-~]{0,40}\\}?", name in 0_usize..47) {
+        let name = super::names().nth(name).unwrap();
+        let text = format!("{LEAST}[features]\n{name} = '{json}'");
+        // Whatever it is, it is taken or complained about at its place.
+        for complaint in Config::from_text("ringgate.toml", &text).err().unwrap_or_default() {
+            proptest::prop_assert!(complaint.line == 4 && !complaint.remedy.is_empty(), "{complaint}");
+        }
+    }
+}

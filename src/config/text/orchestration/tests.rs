@@ -121,7 +121,7 @@ fn mistakes_in_maps_are_errors() {
             "default",
             "[]".to_owned(),
             "",
-            "it has 0 entries; one entry is allowed",
+            "the number of its entries is 0; one entry is allowed",
         ),
         (
             "default",
@@ -153,7 +153,7 @@ fn mistakes_in_maps_are_errors() {
             "list",
             lists(301, 1),
             "",
-            "it has 301 entries; 1 to 300 entries are allowed",
+            "the number of its entries is 301; 1 to 300 entries are allowed",
         ),
         (
             "list",

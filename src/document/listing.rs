@@ -92,7 +92,9 @@ impl<'a> Listing<'a> {
     }
 
     fn source(&self, complaint: &Complaint, source: &Source, out: &mut String) -> fmt::Result {
-        let Some(line) = source.line(complaint.line) else {
+        // What is missing in the whole file stands nowhere in it.
+        let whole = complaint.key.is_empty() && (complaint.line, complaint.column) == (1, 1);
+        let Some(line) = source.line(complaint.line).filter(|_| !whole) else {
             return Ok(());
         };
         let (excerpt, before) = excerpt(line, complaint.column);
@@ -241,6 +243,15 @@ mod tests {
         ] {
             check(false, text, &complaint, expected);
         }
+        let mut root = place("f", 1, 1);
+        root.key.clear();
+        let missing = root.error("there is no listener", "add one");
+        check(
+            false,
+            "x = 1",
+            &missing,
+            "f:1:1: error: there is no listener; add one\n",
+        );
         let quoting = place("f", 0, 0).warning("\"\x1b[2J\n\"", "mend it");
         check(
             false,

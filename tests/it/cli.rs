@@ -102,6 +102,38 @@ fn check_is_coloured_where_it_is_asked_to_be() {
 }
 
 #[test]
+fn a_terminal_gets_colours_unless_it_wants_none() {
+    let (workspace, _) = mistaken();
+    for (name, value, coloured) in [
+        ("NO_COLOR", "", true),
+        ("NO_COLOR", "1", false),
+        ("TERM", "dumb", false),
+    ] {
+        let mut python = Command::new("python3");
+        let script = "import pty, sys; pty.spawn(sys.argv[1:])";
+        python
+            .args(["-c", script, env!("CARGO_BIN_EXE_ringgate")])
+            .args(["check", "-c", "ringgate.toml"])
+            .current_dir(workspace.path(""))
+            .env("TERM", "xterm")
+            .env_remove("NO_COLOR")
+            .env(name, value)
+            .stdin(Stdio::null());
+        let Ok(output) = python.output() else {
+            eprintln!("skipped: no python3");
+            return;
+        };
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        assert!(stdout.contains("half_bytes_max"), "{stdout}");
+        assert_eq!(
+            stdout.contains('\x1b'),
+            coloured,
+            "{name}={value}: {stdout}"
+        );
+    }
+}
+
+#[test]
 fn check_speaks_json() {
     let json = |workspace: &Workspace| -> (Option<i32>, Value) {
         let arguments = ["check", "-c", "ringgate.toml", "--format", "json"];

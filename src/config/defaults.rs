@@ -94,7 +94,7 @@ pub const TABLE: &[(&str, &str, &str)] = &[
     (
         "backends.idle_timeout",
         r#""60s""#,
-        "shorter than most backends keep theirs, so that few are stale",
+        "as long as a client's; one that the backend closed meanwhile is retried where that is safe",
     ),
     (
         "forwarding.forwarded_for",

@@ -126,38 +126,37 @@ impl Reader {
         }
         let port = item.integer(1..=65535, &mut self.complaints)?;
         let port = u16::try_from(port).ok()?;
-        let listeners = &self.draft.config.listeners;
-        let of_scheme = || {
-            listeners
-                .iter()
-                .filter(|listener| listener.scheme == scheme)
-                .map(|listener| listener.address.port())
-        };
+        self.has_listener(port, scheme, item)
+            .then_some(DomainPort::Only(port))
+    }
+
+    fn has_listener(&mut self, port: u16, scheme: Scheme, item: &Item<'_>) -> bool {
+        let listeners = self.draft.config.listeners.iter();
+        let of_scheme = listeners.filter(|listener| listener.scheme == scheme);
+        let mut ports: Vec<u16> = of_scheme.map(|listener| listener.address.port()).collect();
         // Where listeners are wrong, a missing one is no mistake of its own.
-        if of_scheme().any(|known| known == port) || !self.listeners_complete {
-            return Some(DomainPort::Only(port));
+        if ports.contains(&port) || !self.listeners_complete {
+            return true;
         }
+        ports.sort_unstable();
+        ports.dedup();
         let name = match scheme {
             Scheme::Http => "http",
             Scheme::Https => "https",
         };
-        let mut ports: Vec<String> = of_scheme().map(|port| port.to_string()).collect();
-        ports.dedup();
         let remedy = if ports.is_empty() {
             format!("write \"off\", or add [[listeners]] with protocol = \"{name}\" and this port")
         } else {
+            let ports: Vec<_> = ports.iter().map(ToString::to_string).collect();
             format!(
                 "write one of the ports of {name} listeners ({}), or add [[listeners]] with this port",
                 ports.join(", ")
             )
         };
         let place = item.place(&self.complaints);
-        self.complaints.error(
-            &place,
-            format!("no {name} listener has port {port}"),
-            remedy,
-        );
-        None
+        let problem = format!("no {name} listener has port {port}");
+        self.complaints.error(&place, problem, remedy);
+        false
     }
 
     /// One `[[groups]]`: what the operator decides for a whole group.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use form::{Feature, as_switch, entries, entry};
 
-use super::routing::{forwarded_for, is_field_name};
-use super::settings::{TIMES, addresses};
+use super::addresses::{addresses, forwarded_for, is_field_name};
+use super::settings::TIMES;
 use super::{Reader, set};
 use crate::config::{ClientAddress, PathEscapes};
 use crate::document::{Complaints, Item, Node, Place, Severity, Table, Value};

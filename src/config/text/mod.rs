@@ -1,5 +1,6 @@
 //! `ringgate.toml` from text to values, with every mistake reported and nothing opened.
 
+mod addresses;
 mod domains;
 mod features;
 mod orchestration;

@@ -135,7 +135,7 @@ fn mapped_parameter(item: &Item<'_>, complaints: &mut Complaints) -> Option<Orch
     let location = location.and_then(|item| item.choice(&LOCATIONS, complaints))?;
     let name = name?.parsed(
         "a parameter name of 1 to 128 characters that may stand in a header or query",
-        |text| super::routing::is_field_name(text).then(|| text.to_owned()),
+        |text| super::addresses::is_field_name(text).then(|| text.to_owned()),
         complaints,
     )?;
     typed.map(|()| OrchestrationTarget { name, location })

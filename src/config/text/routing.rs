@@ -3,15 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use super::settings::{addresses, networks, tunnel};
+use super::addresses::{addresses, client_address, proxies};
+use super::settings::tunnel;
 use super::{CertificateFiles, DefinitionFiles, Reader, set};
 use crate::catalog::{DEFAULT_GROUP, RELEASE};
-use crate::config::{
-    ApiRules, ClientAddress, Environment, Listener, PathEscapes, Protection, Scheme,
-};
+use crate::config::{ApiRules, Environment, Listener, PathEscapes, Protection, Scheme};
 use crate::definition::is_variable_name;
-use crate::document::{Complaints, Item, Table, Value, plural};
-use crate::network::Network;
+use crate::document::{Item, Table, plural};
 
 const PROTOCOLS: [(&str, Scheme); 4] = [
     ("https", Scheme::Https),
@@ -313,79 +311,6 @@ impl Reader {
             place,
         });
     }
-}
-
-/// Who may connect where the PROXY protocol is demanded: whoever may say so can name any client address.
-fn proxies(item: &Item<'_>, complaints: &mut Complaints) -> Option<Vec<Network>> {
-    let errors = complaints.errors();
-    let networks = networks(item, complaints);
-    if networks.is_empty() && complaints.errors() == errors {
-        let place = item.place(complaints);
-        complaints.error(
-            &place,
-            "with an empty list nobody may connect",
-            "list the networks of the load balancers, such as \"10.0.0.0/8\", or remove the key",
-        );
-    }
-    (complaints.errors() == errors).then_some(networks)
-}
-
-/// `"peer"`, `{ forwarded_for = -1 }` or `{ field = "X-Real-IP" }` (spec 2.9).
-fn client_address(item: &Item<'_>, complaints: &mut Complaints) -> Option<ClientAddress> {
-    let forms = "\"peer\", { forwarded_for = -1 } or { field = \"X-Real-IP\" }";
-    let refuse = |complaints: &mut Complaints, problem: String| {
-        let place = item.place(complaints);
-        complaints.error(&place, problem, format!("write {forms}"));
-        None
-    };
-    match item.value() {
-        Value::Text(text) if text == "peer" => return Some(ClientAddress::Peer),
-        Value::Text(text) => {
-            return refuse(complaints, format!("\"{text}\" is no source of addresses"));
-        }
-        Value::Table(_) => {}
-        other => {
-            return refuse(
-                complaints,
-                format!("{} is no source of addresses", other.kind()),
-            );
-        }
-    }
-    let mut table = item.table(complaints)?;
-    let (index, field) = (table.take("forwarded_for"), table.take("field"));
-    let unknown = complaints.errors();
-    table.finish(crate::document::Severity::Error, complaints);
-    match (index, field) {
-        (Some(index), None) => forwarded_for(&index, complaints),
-        (None, Some(field)) => field_name(&field, complaints).map(ClientAddress::Field),
-        // An unknown key has been named already.
-        (None, None) if complaints.errors() > unknown => None,
-        (None, None) => refuse(complaints, "it names no source of addresses".to_owned()),
-        (Some(_), Some(_)) => refuse(complaints, "it names two sources of addresses".to_owned()),
-    }
-}
-
-/// An element of `X-Forwarded-For`; the cloud's `xff_index` is an int32.
-pub(super) fn forwarded_for(item: &Item<'_>, complaints: &mut Complaints) -> Option<ClientAddress> {
-    let index = item.integer(i64::from(i32::MIN)..=i64::from(i32::MAX), complaints)?;
-    let index = i32::try_from(index).ok()?;
-    Some(ClientAddress::ForwardedFor { index })
-}
-
-fn field_name(item: &Item<'_>, complaints: &mut Complaints) -> Option<String> {
-    item.parsed(
-        "the name of a field, such as \"X-Real-IP\"",
-        |text| is_field_name(text).then(|| text.to_owned()),
-        complaints,
-    )
-}
-
-/// RFC 9110 §5.6.2: a token.
-pub(super) fn is_field_name(text: &str) -> bool {
-    (1..=128).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
 /// Spec 2.2.

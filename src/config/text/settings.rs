@@ -1,14 +1,12 @@
 //! The sections about the process itself: workers, limits, times, logs, and how tunnels are treated.
 
-use std::fmt::Display;
-use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::addresses::{addresses, networks};
 use super::{Reader, set};
-use crate::config::{AccessLog, ForwardedFor, HostSent, LogFormat, OnUnsupported, Tunnel};
-use crate::document::{Complaints, Item, Table};
-use crate::network::Network;
+use crate::config::{AccessLog, ForwardedFor, HostSent, Limits, LogFormat, OnUnsupported, Tunnel};
+use crate::document::{Complaints, Item, Place, Table};
 use crate::relay::policy::{FrameMode, IdleEnd};
 
 const FRAMES: [(&str, FrameMode); 3] = [
@@ -230,20 +228,7 @@ impl Reader {
             &mut self.draft.config.definitions.backend_timeout_max,
             timeout,
         );
-        if limits.head.field_bytes_max > limits.head.fields_bytes_max {
-            complaints.error(
-                &place,
-                "field_bytes_max is above fields_bytes_max, so no field could be that long",
-                "raise fields_bytes_max or lower field_bytes_max",
-            );
-        }
-        if limits.half_bytes_max > limits.relay_spill_bytes_max {
-            complaints.error(
-                &place,
-                "half_bytes_max is above relay_spill_bytes_max, so one slow tunnel could not even have its share",
-                "raise relay_spill_bytes_max or lower half_bytes_max",
-            );
-        }
+        relations(limits, &place, complaints);
     }
 
     fn timeouts(&mut self, table: &mut Table<'_>) {
@@ -328,51 +313,6 @@ pub(super) fn tunnel(tunnel: &mut Tunnel, table: &mut Table<'_>, complaints: &mu
     set(&mut tunnel.message_bytes_max, size);
 }
 
-/// A list of IP addresses.
-pub(super) fn addresses(item: &Item<'_>, complaints: &mut Complaints) -> Vec<IpAddr> {
-    let list = item.list(complaints);
-    different(&list, complaints, |item, complaints| {
-        item.parsed("an IP address", |text| text.parse().ok(), complaints)
-    })
-}
-
-/// A list of networks.
-pub(super) fn networks(item: &Item<'_>, complaints: &mut Complaints) -> Vec<Network> {
-    let what =
-        "an address or a network, such as \"192.0.2.7\", \"10.0.0.0/8\" or \"2001:db8::/32\"";
-    let list = item.list(complaints);
-    different(&list, complaints, |item, complaints| {
-        // `::ffff:192.0.2.0/120` would hold no address: those that come in this form count as IPv4.
-        let parse = |text: &str| {
-            let (address, _) = text.split_once('/').unwrap_or_default();
-            let v6 = address.parse::<std::net::Ipv6Addr>().ok();
-            let mapped = v6.and_then(|v6| v6.to_ipv4_mapped()).is_some();
-            text.parse().ok().filter(|_| !mapped)
-        };
-        item.parsed(what, parse, complaints)
-    })
-}
-
-/// What `read` makes of each item; what is listed twice is a slip.
-fn different<T: PartialEq + Display>(
-    list: &[Item<'_>],
-    complaints: &mut Complaints,
-    read: impl Fn(&Item<'_>, &mut Complaints) -> Option<T>,
-) -> Vec<T> {
-    let mut values = Vec::new();
-    for item in list {
-        let Some(value) = read(item, complaints) else {
-            continue;
-        };
-        if values.contains(&value) {
-            let place = item.place(complaints);
-            complaints.error(&place, format!("{value} is listed twice"), "list it once");
-        }
-        values.push(value);
-    }
-    values
-}
-
 /// The cloud's status or that of RFC 6585 §5.
 fn head_too_large_status(item: &Item<'_>, complaints: &mut Complaints) -> Option<u16> {
     let status = item.integer(0..=999, complaints)?;
@@ -388,6 +328,24 @@ fn head_too_large_status(item: &Item<'_>, complaints: &mut Complaints) -> Option
         );
     }
     allowed
+}
+
+/// Bounds that would make each other useless.
+fn relations(limits: &Limits, place: &Place, complaints: &mut Complaints) {
+    if limits.head.field_bytes_max > limits.head.fields_bytes_max {
+        complaints.error(
+            place,
+            "field_bytes_max is above fields_bytes_max, so no field could be that long",
+            "raise fields_bytes_max or lower field_bytes_max",
+        );
+    }
+    if limits.half_bytes_max > limits.relay_spill_bytes_max {
+        complaints.error(
+            place,
+            "half_bytes_max is above relay_spill_bytes_max, so one slow tunnel could not even have its share",
+            "raise relay_spill_bytes_max or lower half_bytes_max",
+        );
+    }
 }
 
 fn bytes(

@@ -334,7 +334,7 @@ fn serve(
     let workers = Workers::new(workers);
     let readiness = Readiness::default();
     readiness.set(State::Ready);
-    let drain_limit = config.drain.limit;
+    let drain = config.drain.clone();
     control::run(Control {
         workers: &workers,
         signals,
@@ -342,7 +342,7 @@ fn serve(
         registry,
         access_log,
         readiness,
-        drain_limit,
+        drain,
     })
     .map_err(failure)?;
     workers.join();

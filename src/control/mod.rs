@@ -17,9 +17,11 @@ use monoio::{IoUringDriver, RuntimeBuilder};
 
 use self::admin::{Admin, AdminSocket};
 use self::signals::{Signal, Signals};
+use crate::config;
 use crate::observe::access_log::AccessLog;
 use crate::observe::registry::Registry;
 use crate::race::{First, race};
+use crate::relay::drain::{DrainOrder, Progress, Which};
 use crate::sys;
 
 /// How often the open tunnels are counted during a drain: what a stop may be late by.
@@ -54,8 +56,8 @@ impl Readiness {
 pub trait Workers {
     /// Closes the listeners. Connections that have no tunnel yet may finish their handshake or be refused.
     fn stop_accepting(&self);
-    /// Begins to close every tunnel with 1001 at a frame boundary; the same for those that come later.
-    fn drain(&self);
+    /// Begins to close tunnels at a frame boundary, as `order` says.
+    fn drain(&self, order: &Arc<DrainOrder>);
     /// Tunnels that are open, and those on their way from an edge to its relay.
     fn tunnels_open(&self) -> u64;
     /// Ends the threads, whatever is still open.
@@ -73,8 +75,7 @@ pub struct Control<W> {
     pub registry: Registry,
     pub access_log: AccessLog,
     pub readiness: Readiness,
-    /// Tunnels that are still open this long after the start of a drain are closed without a word.
-    pub drain_limit: Duration,
+    pub drain: config::Drain,
 }
 
 /// Serves until a signal has stopped the workers. Returning at all is a success: the process exits with 0.
@@ -98,7 +99,7 @@ impl<W: Workers> Control<W> {
             registry,
             access_log,
             readiness,
-            drain_limit,
+            drain: settings,
         } = self;
         let mut signals = signals.listen()?;
         // Held to the end: dropping it removes the socket's file.
@@ -116,7 +117,7 @@ impl<W: Workers> Control<W> {
         };
         if stop == Stop::Politely {
             readiness.set(State::Stopping);
-            drain(&workers, &mut signals, drain_limit).await;
+            drain(&workers, &mut signals, &settings).await;
         }
         readiness.set(State::Stopping);
         workers.stop_now();
@@ -168,40 +169,71 @@ async fn give_memory_back<W: Workers>(workers: &W) -> Infallible {
     }
 }
 
-async fn drain<W: Workers>(workers: &W, signals: &mut Receiver<Signal>, limit: Duration) {
-    tracing::info!(tunnels = workers.tunnels_open(), ?limit, "draining");
+/// Ends everything politely: after the notice nobody is let in any more, and open tunnels are closed in turn.
+async fn drain<W: Workers>(workers: &W, signals: &mut Receiver<Signal>, settings: &config::Drain) {
+    let config::Drain {
+        notice,
+        pace,
+        cause,
+        limit,
+    } = *settings;
+    tracing::info!(
+        tunnels = workers.tunnels_open(),
+        ?notice,
+        ?limit,
+        "draining"
+    );
+    if let First::Work(()) = race(hurried(signals), sleep(notice)).await {
+        return cut_short(workers);
+    }
     workers.stop_accepting();
-    workers.drain();
-    match timeout(limit, wait_until_empty(workers, signals)).await {
-        Ok(Drained::Empty) => tracing::info!("drained"),
-        Ok(Drained::Hurried) => {
-            tracing::warn!(
-                tunnels = workers.tunnels_open(),
-                "drain cut short by a second signal"
-            );
+    let order = Arc::new(DrainOrder::new(Which::All, pace, cause));
+    workers.drain(&order);
+    let waiting = race(hurried(signals), wait_until_empty(workers, &order));
+    match timeout(limit, waiting).await {
+        Ok(First::Other(())) => {
+            let Progress { closed, left, .. } = order.progress();
+            tracing::info!(closed, left, "drained");
         }
-        Err(_) => {
-            tracing::warn!(tunnels = workers.tunnels_open(), "drain limit reached");
+        Ok(First::Work(())) => cut_short(workers),
+        Err(_) => tracing::warn!(tunnels = workers.tunnels_open(), "drain limit reached"),
+    }
+}
+
+fn cut_short<W: Workers>(workers: &W) {
+    let tunnels = workers.tunnels_open();
+    tracing::warn!(tunnels, "drain cut short by a second signal");
+}
+
+/// Waits for a signal that cuts a drain short.
+async fn hurried(signals: &mut Receiver<Signal>) {
+    loop {
+        match signals.recv().await {
+            Ok(Signal::Stop | Signal::StopNow) | Err(_) => return,
+            Ok(Signal::Reload | Signal::ReopenLogs) => {}
         }
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Drained {
-    Empty,
-    Hurried,
-}
+/// How often a drain says how far it is.
+const DRAIN_REPORT: u32 = 50;
 
-async fn wait_until_empty<W: Workers>(workers: &W, signals: &mut Receiver<Signal>) -> Drained {
-    while workers.tunnels_open() > 0 {
-        while let Ok(signal) = signals.try_recv() {
-            if matches!(signal, Signal::Stop | Signal::StopNow) {
-                return Drained::Hurried;
-            }
+async fn wait_until_empty<W: Workers>(workers: &W, order: &DrainOrder) {
+    let mut polls = 0;
+    loop {
+        let open = workers.tunnels_open();
+        if open == 0 {
+            return;
+        }
+        polls += 1;
+        if polls % DRAIN_REPORT == 0 {
+            let progress = order.progress();
+            let Progress { closed, left, .. } = progress;
+            let waiting = progress.waiting();
+            tracing::info!(open, closed, left, waiting, "draining");
         }
         sleep(DRAIN_POLL).await;
     }
-    Drained::Empty
 }
 
 #[cfg(test)]
@@ -225,7 +257,7 @@ mod tests {
             self.calls.borrow_mut().push("stop_accepting");
         }
 
-        fn drain(&self) {
+        fn drain(&self, _order: &Arc<DrainOrder>) {
             self.calls.borrow_mut().push("drain");
         }
 
@@ -241,6 +273,13 @@ mod tests {
 
         fn accepted(&self) -> u64 {
             0
+        }
+    }
+
+    fn within(limit: Duration) -> config::Drain {
+        config::Drain {
+            limit,
+            ..config::Config::base().drain
         }
     }
 
@@ -262,7 +301,7 @@ mod tests {
                 ending: 1,
                 ..Log::default()
             };
-            drain(&workers, &mut signals, Duration::from_secs(60)).await;
+            drain(&workers, &mut signals, &within(Duration::from_secs(60))).await;
             assert_eq!(*workers.calls.borrow(), ["stop_accepting", "drain"]);
             assert_eq!(workers.tunnels.get(), 0);
         });
@@ -275,7 +314,7 @@ mod tests {
                 tunnels: Cell::new(3),
                 ..Log::default()
             };
-            drain(&workers, &mut signals, Duration::from_millis(50)).await;
+            drain(&workers, &mut signals, &within(Duration::from_millis(50))).await;
             assert_eq!(workers.tunnels_open(), 3);
         });
     }
@@ -289,10 +328,8 @@ mod tests {
             };
             sender.try_send(Signal::Reload).unwrap();
             sender.try_send(Signal::Stop).unwrap();
-            assert_eq!(
-                wait_until_empty(&workers, &mut signals).await,
-                Drained::Hurried
-            );
+            drain(&workers, &mut signals, &within(Duration::from_secs(60))).await;
+            assert_eq!(workers.tunnels_open(), 3);
         });
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use super::drain::DrainOrder;
 use super::handover::Tunnel;
 use crate::connections::Place;
 
@@ -14,8 +15,8 @@ use crate::connections::Place;
 #[derive(Debug)]
 pub(super) enum Command {
     Adopt(Box<Tunnel>),
-    /// Close 1001 to every tunnel, at a frame boundary.
-    Drain,
+    /// Close frames to tunnels, in turn.
+    Drain(Arc<DrainOrder>),
     /// Close every tunnel at once, and end.
     Stop,
 }
@@ -72,9 +73,9 @@ impl RelayHandle {
         self.tell(Command::Adopt(Box::new(tunnel)));
     }
 
-    /// Has every tunnel closed politely.
-    pub fn drain(&self) {
-        self.tell(Command::Drain);
+    /// Has tunnels closed politely.
+    pub fn drain(&self, order: Arc<DrainOrder>) {
+        self.tell(Command::Drain(order));
     }
 
     /// Has every tunnel closed at once; the relay ends when it is at rest.

@@ -9,6 +9,7 @@
 //!                          └── shelf   memory and counters that all tunnels share
 //! ```
 
+pub mod drain;
 mod end;
 mod half;
 pub mod handover;
@@ -115,7 +116,7 @@ impl Prepared {
             for _ in 0..limits.adopt_per_turn {
                 match commands.try_recv() {
                     Ok(Command::Adopt(tunnel)) => relay.adopt(*tunnel),
-                    Ok(Command::Drain) => relay.drain(),
+                    Ok(Command::Drain(order)) => relay.drain(order),
                     Ok(Command::Stop) => {
                         relay.stop();
                         stopping = true;

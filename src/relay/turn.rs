@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
+use super::drain::{Drain, DrainOrder, Target};
 use super::handover::{Endpoint, Tunnel as NewTunnel};
 use super::mailbox::Permit;
 use super::shelf::{Batches, Bounds, Context, Shelf, Tick};
@@ -43,8 +44,8 @@ pub(super) struct Relay<R> {
     touched: Vec<u32>,
     /// Sockets that wait for free buffers.
     starved: Vec<Token>,
-    /// Tunnels that still come are ended at once, politely.
-    draining: bool,
+    /// Orders to end tunnels, oldest first.
+    drains: Vec<Drain>,
     /// The last tick at which waiting bytes were copied out of the provided buffers.
     spilled_at: Tick,
 }
@@ -103,7 +104,7 @@ impl<R: Ring> Relay<R> {
             completions: Vec::new(),
             touched: Vec::new(),
             starved: Vec::new(),
-            draining: false,
+            drains: Vec::new(),
             spilled_at: Tick(0),
         }
     }
@@ -115,10 +116,12 @@ impl<R: Ring> Relay<R> {
     }
 
     fn wait(&self) -> Wait {
-        let Some(next) = self.wheel.next_tick() else {
+        let of_tick = |tick| self.began + Tick::STEP * u32::try_from(tick).unwrap_or(u32::MAX);
+        let timer = self.wheel.next_tick().map(of_tick);
+        let turns = self.drains.iter().filter_map(Drain::next_turn);
+        let Some(at) = turns.chain(timer).min() else {
             return Wait::Forever;
         };
-        let at = self.began + Tick::STEP * u32::try_from(next).unwrap_or(u32::MAX);
         let left = at.saturating_duration_since(self.now);
         if left.is_zero() {
             Wait::No
@@ -133,6 +136,7 @@ impl<R: Ring> Relay<R> {
         self.tick = Tick::at(now.saturating_duration_since(self.began));
         let woken = self.handle_completions();
         self.handle_timers();
+        self.end_drained();
         self.feed_starved();
         self.relieve_pressure();
         self.drive();
@@ -249,17 +253,56 @@ impl<R: Ring> Relay<R> {
             tunnel.begin(Side::Backend, backend, cx);
             tunnel.begin(Side::Client, client, cx);
         });
-        if self.draining {
-            self.with(slot, |tunnel, cx| tunnel.end_with(CloseReason::Drained, cx));
+        let target = Target {
+            slot,
+            generation: self.generation,
+        };
+        let newcomers_too = |drain: &&mut Drain| drain.order.is_about_all();
+        if let Some(drain) = self.drains.iter_mut().find(newcomers_too) {
+            drain.add(target);
+            self.end_drained();
         }
     }
 
-    /// Ends every tunnel politely, and those that still come.
-    pub(super) fn drain(&mut self) {
-        self.draining = true;
-        for slot in self.keys() {
-            self.with(slot, |tunnel, cx| tunnel.end_with(CloseReason::Drained, cx));
+    /// Takes an order to end tunnels.
+    pub(super) fn drain(&mut self, order: Arc<DrainOrder>) {
+        let target = |(key, slot): (usize, &Slot)| {
+            let target = Target {
+                slot: u32::try_from(key).ok()?,
+                generation: slot.generation,
+            };
+            order.includes(&slot.record.facts).then_some(target)
+        };
+        let targets = self.slots.iter().filter_map(target).collect();
+        let seed = (self.shelf.mask)();
+        self.drains.push(Drain::new(order, targets, self.now, seed));
+        self.end_drained();
+    }
+
+    /// Ends the tunnels whose turn has come.
+    fn end_drained(&mut self) {
+        if self.drains.is_empty() {
+            return;
         }
+        let now = self.now;
+        let mut drains = std::mem::take(&mut self.drains);
+        for drain in &mut drains {
+            while let Some(target) = drain.pop(now) {
+                self.end_in_turn(target, &drain.order);
+            }
+        }
+        drains.retain(|drain| !drain.is_over());
+        self.drains = drains;
+    }
+
+    fn end_in_turn(&mut self, target: Target, order: &DrainOrder) {
+        let slot = self.slots.get(target.slot as usize);
+        if slot.is_none_or(|slot| slot.generation != target.generation) {
+            return order.count_left();
+        }
+        order.count_closed();
+        let reason = CloseReason::Drained(order.cause());
+        self.with(target.slot, |tunnel, cx| tunnel.end_with(reason, cx));
     }
 
     /// Ends every tunnel at once.

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use crate::close::DrainCause;
 use crate::observe::access_log::TunnelFacts;
 
+use super::policy::TunnelPolicy;
+
 /// An order to end tunnels politely, given to every relay.
 #[derive(Debug)]
 pub struct DrainOrder {
@@ -53,6 +55,8 @@ pub enum Which {
     Api { group: String, api: String },
     /// Those to this address.
     Backend(SocketAddr),
+    /// Those that live by one of these policies: what a reload took away or changed.
+    Under(Vec<Arc<TunnelPolicy>>),
 }
 
 impl Which {
@@ -61,6 +65,9 @@ impl Which {
             Self::All => true,
             Self::Api { group, api } => facts.policy.group == *group && facts.policy.api == *api,
             Self::Backend(address) => facts.backend == *address,
+            Self::Under(policies) => policies
+                .iter()
+                .any(|policy| Arc::ptr_eq(policy, &facts.policy)),
         }
     }
 }

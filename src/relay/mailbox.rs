@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::drain::DrainOrder;
 use super::handover::Tunnel;
+use super::policy::PolicyChanges;
 use crate::connections::Place;
 
 /// What a relay is told.
@@ -17,6 +18,8 @@ pub(super) enum Command {
     Adopt(Box<Tunnel>),
     /// Close frames to tunnels, in turn.
     Drain(Arc<DrainOrder>),
+    /// Other rules for open tunnels.
+    Change(Arc<PolicyChanges>),
     /// Close every tunnel at once, and end.
     Stop,
 }
@@ -76,6 +79,11 @@ impl RelayHandle {
     /// Has tunnels closed politely.
     pub fn drain(&self, order: Arc<DrainOrder>) {
         self.tell(Command::Drain(order));
+    }
+
+    /// Has open tunnels live by other rules.
+    pub fn change(&self, changes: Arc<PolicyChanges>) {
+        self.tell(Command::Change(changes));
     }
 
     /// Has every tunnel closed at once; the relay ends when it is at rest.

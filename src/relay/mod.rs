@@ -117,6 +117,7 @@ impl Prepared {
                 match commands.try_recv() {
                     Ok(Command::Adopt(tunnel)) => relay.adopt(*tunnel),
                     Ok(Command::Drain(order)) => relay.drain(order),
+                    Ok(Command::Change(changes)) => relay.change(&changes),
                     Ok(Command::Stop) => {
                         relay.stop();
                         stopping = true;

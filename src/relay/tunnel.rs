@@ -106,6 +106,11 @@ impl Tunnel {
         }
     }
 
+    /// Other rules hold from now on; how frames are looked at stays as it was at the start.
+    pub(super) fn live_by(&mut self, policy: Arc<TunnelPolicy>) {
+        self.policy = policy;
+    }
+
     /// Why the tunnel ends.
     pub(super) fn reason(&self) -> CloseReason {
         self.reason.unwrap_or(CloseReason::Finished)

@@ -10,6 +10,7 @@ use slab::Slab;
 use super::drain::{Drain, DrainOrder, Target};
 use super::handover::{Endpoint, Tunnel as NewTunnel};
 use super::mailbox::Permit;
+use super::policy::PolicyChanges;
 use super::shelf::{Batches, Bounds, Context, Shelf, Tick};
 use super::tunnel::{Action, Early, Reset, Start, Tunnel};
 use crate::buffer::OwnedPool;
@@ -277,6 +278,21 @@ impl<R: Ring> Relay<R> {
         let seed = (self.shelf.mask)();
         self.drains.push(Drain::new(order, targets, self.now, seed));
         self.end_drained();
+    }
+
+    /// Has open tunnels live by other rules. Their next look at the time is moved where it has to come earlier.
+    pub(super) fn change(&mut self, changes: &PolicyChanges) {
+        for slot in self.keys() {
+            let Some(entry) = self.slots.get_mut(slot as usize) else {
+                continue;
+            };
+            let facts = &mut entry.record.facts;
+            let Some(policy) = changes.successor(&facts.policy) else {
+                continue;
+            };
+            facts.policy = Arc::clone(policy);
+            self.with(slot, |tunnel, _| tunnel.live_by(Arc::clone(policy)));
+        }
     }
 
     /// Ends the tunnels whose turn has come.

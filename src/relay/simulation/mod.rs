@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use self::fake::{FakeRing, Faults, Random};
 use super::drain::{DrainOrder, Pace, Which};
-use super::policy::{FrameMode, TunnelPolicy};
+use super::policy::{FrameMode, PolicyChanges, TunnelPolicy};
 use crate::close::{CloseReason, DrainCause, Side};
 use crate::proto::frame::close_frame;
 
@@ -151,6 +151,30 @@ fn close_of_ours_waits_for_the_frame_boundary() {
     );
     world.rest();
     assert_eq!(world.ended_by(CloseReason::Drained(DrainCause::Stop)), 1);
+}
+
+#[test]
+fn a_changed_idle_timeout_reaches_an_open_tunnel() {
+    let mut world = world(8, 512);
+    let old = std::sync::Arc::new(policy());
+    let pair = world.open_under(std::sync::Arc::clone(&old), b"", b"");
+    world.turns(10);
+    let shorter = TunnelPolicy {
+        idle_timeout: IDLE / 4,
+        ..policy()
+    };
+    let changes = PolicyChanges::new(vec![(old, std::sync::Arc::new(shorter))]);
+    world.relay.change(&changes);
+    world.turns(2);
+    world.pass(IDLE / 4 + Duration::from_millis(150));
+    world.turns(20);
+    let close = close_frame(1001, "idle timeout", None);
+    assert_eq!(world.received(pair, Side::Client), close.as_slice());
+    for _ in 0..4 {
+        world.pass(GRACE + Duration::from_millis(100));
+        world.turns(10);
+    }
+    world.rest();
 }
 
 #[test]

@@ -112,9 +112,17 @@ impl World {
         from_client: &[u8],
         from_backend: &[u8],
     ) -> usize {
+        self.open_under(Arc::new(policy), from_client, from_backend)
+    }
+
+    pub(super) fn open_under(
+        &mut self,
+        policy: Arc<TunnelPolicy>,
+        from_client: &[u8],
+        from_backend: &[u8],
+    ) -> usize {
         let client = self.relay.ring_mut().open();
         let backend = self.relay.ring_mut().open();
-        let policy = Arc::new(policy);
         let early = |bytes: &[u8]| Early {
             plaintext: bytes.to_vec(),
             ciphertext: Vec::new(),

@@ -12,6 +12,7 @@ use crate::catalog::{self, BackendPath, Catalog, Forward, Member, Schemes};
 use crate::cli::{Cli, Command, Proxy};
 use crate::config::{self, AccessLog as AccessLogConfig, Config, Scheme};
 use crate::control::admin::AdminSocket;
+use crate::control::reload::Reloader;
 use crate::control::resolver::Resolver;
 use crate::control::signals::Signals;
 use crate::control::{self, Control, Readiness, State};
@@ -342,6 +343,7 @@ fn serve(
         registry,
         access_log,
         readiness,
+        reloader: Reloader::new(None, Arc::default()),
         drain,
     })
     .map_err(failure)?;

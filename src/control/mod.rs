@@ -1,6 +1,7 @@
 //! The control thread: it answers the admin socket, waits for signals, and leads the way out.
 
 pub mod admin;
+pub mod reload;
 pub mod resolver;
 pub mod signals;
 
@@ -16,6 +17,7 @@ use monoio::time::{sleep, timeout};
 use monoio::{IoUringDriver, RuntimeBuilder};
 
 use self::admin::{Admin, AdminSocket};
+use self::reload::Reloader;
 use self::signals::{Signal, Signals};
 use crate::config;
 use crate::observe::access_log::AccessLog;
@@ -75,6 +77,7 @@ pub struct Control<W> {
     pub registry: Registry,
     pub access_log: AccessLog,
     pub readiness: Readiness,
+    pub reloader: Reloader,
     pub drain: config::Drain,
 }
 
@@ -99,6 +102,7 @@ impl<W: Workers> Control<W> {
             registry,
             access_log,
             readiness,
+            mut reloader,
             drain: settings,
         } = self;
         let mut signals = signals.listen()?;
@@ -110,7 +114,7 @@ impl<W: Workers> Control<W> {
             }
             None => None,
         };
-        let signal = wait_for_stop(&mut signals, &access_log);
+        let signal = wait_for_stop(&mut signals, &access_log, &mut reloader);
         let stop = match race(signal, give_memory_back(&workers)).await {
             First::Work(stop) => stop,
             First::Other(never) => match never {},
@@ -131,16 +135,20 @@ enum Stop {
     Now,
 }
 
-async fn wait_for_stop(signals: &mut Receiver<Signal>, access_log: &AccessLog) -> Stop {
+async fn wait_for_stop(
+    signals: &mut Receiver<Signal>,
+    access_log: &AccessLog,
+    reloader: &mut Reloader,
+) -> Stop {
     loop {
-        match signals.recv().await {
+        let signal = match race(signals.recv(), reloader.finished()).await {
+            First::Work(signal) => signal,
+            First::Other(()) => continue,
+        };
+        match signal {
             Ok(Signal::Stop) => return Stop::Politely,
             Ok(Signal::StopNow) => return Stop::Now,
-            Ok(Signal::Reload) => {
-                tracing::warn!(
-                    "SIGHUP ignored: this version cannot reload; restart to apply a changed configuration"
-                );
-            }
+            Ok(Signal::Reload) => reloader.begin(),
             Ok(Signal::ReopenLogs) => {
                 access_log.reopen();
                 tracing::info!("access log will be reopened");
@@ -340,9 +348,12 @@ mod tests {
             for signal in [Signal::Reload, Signal::ReopenLogs, Signal::Stop] {
                 sender.try_send(signal).unwrap();
             }
-            assert_eq!(wait_for_stop(&mut signals, &log).await, Stop::Politely);
+            let mut reloader = Reloader::new(None, Arc::default());
+            let stop = wait_for_stop(&mut signals, &log, &mut reloader).await;
+            assert_eq!(stop, Stop::Politely);
             sender.try_send(Signal::StopNow).unwrap();
-            assert_eq!(wait_for_stop(&mut signals, &log).await, Stop::Now);
+            let stop = wait_for_stop(&mut signals, &log, &mut reloader).await;
+            assert_eq!(stop, Stop::Now);
         });
     }
 

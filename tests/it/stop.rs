@@ -229,7 +229,7 @@ fn hangup_is_survived() {
     let mut client = tunnels(&program, 1).remove(0);
     program.signal("HUP");
     eventually("the message about it", || {
-        program.errors().contains("SIGHUP")
+        program.errors().contains("nothing to reload")
     });
     client.send(masked(TEXT, b"still here"));
     assert_eq!(client.read_frame().payload, b"still here");

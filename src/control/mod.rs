@@ -4,6 +4,7 @@ pub mod admin;
 pub mod reload;
 pub mod resolver;
 pub mod signals;
+mod supervisor;
 
 use std::convert::Infallible;
 use std::io;
@@ -114,13 +115,16 @@ impl<W: Workers> Control<W> {
             }
             None => None,
         };
+        supervisor::ready("serving");
         let signal = wait_for_stop(&mut signals, &access_log, &mut reloader);
-        let stop = match race(signal, give_memory_back(&workers)).await {
+        let chores = race(give_memory_back(&workers), supervisor::watchdog());
+        let stop = match race(signal, chores).await {
             First::Work(stop) => stop,
-            First::Other(never) => match never {},
+            First::Other(First::Work(never) | First::Other(never)) => match never {},
         };
         if stop == Stop::Politely {
             readiness.set(State::Stopping);
+            supervisor::stopping("draining");
             drain(&workers, &mut signals, &settings).await;
         }
         readiness.set(State::Stopping);
@@ -239,6 +243,9 @@ async fn wait_until_empty<W: Workers>(workers: &W, order: &DrainOrder) {
             let Progress { closed, left, .. } = progress;
             let waiting = progress.waiting();
             tracing::info!(open, closed, left, waiting, "draining");
+            supervisor::status(&format!(
+                "draining: {open} open, {closed} told to close, {left} left by themselves, {waiting} waiting"
+            ));
         }
         sleep(DRAIN_POLL).await;
     }

@@ -8,6 +8,7 @@ use std::thread;
 
 use futures_channel::oneshot;
 
+use super::supervisor;
 use crate::observe::metrics::ReloadMetrics;
 
 /// Where a configuration comes from, again and again.
@@ -75,6 +76,7 @@ impl Reloader {
         let (done, loading) = oneshot::channel();
         let source = Arc::clone(source);
         let loader = thread::Builder::new().name("reload".to_owned());
+        supervisor::reloading();
         let spawned = loader.spawn(move || drop(done.send(source.prepare())));
         match spawned {
             Ok(_) => self.loading = Some(loading),
@@ -104,6 +106,7 @@ impl Reloader {
         swap();
         let generation = self.metrics.succeeded();
         tracing::info!(generation, "reloaded: {summary}");
+        supervisor::ready(&format!("generation {generation}: {summary}"));
     }
 
     fn fail(&self, mistakes: &Mistakes) {
@@ -113,6 +116,10 @@ impl Reloader {
             tracing::error!("{line}");
         }
         tracing::error!(generation, "not reloaded: what runs goes on");
+        let first = mistakes.0.lines().next().unwrap_or_default();
+        supervisor::ready(&format!(
+            "generation {generation}; the last reload failed: {first}"
+        ));
     }
 }
 

@@ -1,12 +1,13 @@
 //! Signals, and the way out.
 
 use std::net::TcpStream;
+use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
 use crate::support::backend::Backend;
 use crate::support::client::Client;
 use crate::support::frame::{BINARY, CLOSE, TEXT, close, encode, masked, unmasked};
-use crate::support::program::Ringgate;
+use crate::support::program::{Ringgate, Workspace};
 use crate::support::settings::Settings;
 use crate::support::{TRANSPORTS, Transport, eventually};
 
@@ -110,6 +111,35 @@ fn probes_learn_of_a_stop_before_the_listeners_close() {
     program.signal("TERM");
     assert_eq!(program.wait().code(), Some(0));
     client.rest();
+}
+
+#[test]
+fn the_supervisor_hears_of_readiness_and_of_the_end() {
+    let backend = polite();
+    let settings = Settings::hello(backend.address);
+    let workspace = Workspace::new();
+    let path = workspace.path("notify.sock");
+    let supervisor = UnixDatagram::bind(&path).unwrap();
+    supervisor
+        .set_read_timeout(Some(Duration::from_secs(15)))
+        .unwrap();
+    let hear = || {
+        let mut text = [0; 4096];
+        let len = supervisor.recv(&mut text).unwrap();
+        String::from_utf8(text[..len].to_vec()).unwrap()
+    };
+    let mut program = Ringgate::run_in(workspace, &settings, |command| {
+        command.env("NOTIFY_SOCKET", &path);
+        command.env("WATCHDOG_USEC", "100000");
+    });
+    assert!(hear().contains("READY=1\nSTATUS=serving"));
+    for _ in 0..3 {
+        assert_eq!(hear().trim(), "WATCHDOG=1");
+    }
+    program.signal("TERM");
+    let told = std::iter::repeat_with(hear).find(|text| !text.contains("WATCHDOG"));
+    assert!(told.unwrap().contains("STOPPING=1\nSTATUS=draining"));
+    assert_eq!(program.wait().code(), Some(0));
 }
 
 #[test]

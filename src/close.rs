@@ -115,6 +115,8 @@ pub enum CloseReason {
     Idle,
     /// Somebody had it ended: a stop, a restart, or a change of what is served.
     Drained(DrainCause),
+    /// The operator had this one closed, with this code.
+    Ordered(u16),
     /// This side broke RFC 6455.
     BadFrame(Side, FrameError),
     /// This side accepted no byte for `slow_consumer_timeout` while bytes waited for it.
@@ -315,6 +317,7 @@ impl CloseReason {
             Self::Finished
             | Self::Idle
             | Self::Drained(_)
+            | Self::Ordered(_)
             | Self::BadFrame(..)
             | Self::SlowConsumer(_)
             | Self::EndOfStream(_)
@@ -416,6 +419,7 @@ impl CloseReason {
     /// The close code that a side of an open tunnel is sent (RFC 6455 §7.4.1); `None` where none can or should be.
     pub fn close_code(self, to: Side) -> Option<u16> {
         match self {
+            Self::Ordered(code) => Some(code),
             Self::Drained(DrainCause::Restart) => Some(1012),
             Self::Idle | Self::Drained(DrainCause::Stop) | Self::TlsKeysUsedUp(_) => Some(1001),
             Self::BadFrame(_, FrameError::MessageTooBig) => Some(1009),
@@ -465,6 +469,9 @@ impl CloseReason {
 
     /// The reason text inside our Close frames (RFC 6455 §5.5.1).
     pub fn text(self) -> &'static str {
+        if let Self::Ordered(_) = self {
+            return "closed by the operator";
+        }
         match self
             .close_code(Side::Client)
             .or_else(|| self.close_code(Side::Backend))
@@ -483,6 +490,7 @@ impl CloseReason {
         match self {
             Self::Finished | Self::Idle | Self::Answered(_) => Blame::Nobody,
             Self::Drained(_)
+            | Self::Ordered(_)
             | Self::ConnectionLimit
             | Self::NoPermit
             | Self::NoHeadRoom
@@ -586,12 +594,13 @@ impl CloseReason {
             Self::BackendDenied => 44,
             Self::Answered(_) => 45,
             Self::TimedOut(Deadline::RequestBody) => 46,
+            Self::Ordered(_) => 47,
         }
     }
 }
 
 /// Every value of the `reason` label, in the order of `CloseReason::index`.
-pub const LABELS: [&str; 47] = [
+pub const LABELS: [&str; 48] = [
     "finished",
     "idle",
     "drained",
@@ -639,4 +648,5 @@ pub const LABELS: [&str; 47] = [
     "backend_denied",
     "answered",
     "request_body_timeout",
+    "ordered",
 ];

@@ -13,6 +13,7 @@ pub mod drain;
 mod end;
 mod half;
 pub mod handover;
+pub mod listing;
 pub mod mailbox;
 pub mod policy;
 #[cfg(test)]
@@ -33,6 +34,7 @@ pub use mailbox::{Permit, RelayHandle};
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::RelayMetrics;
 use crate::uring::kernel::{KernelRing, Size};
+use listing::Listing;
 use mailbox::{Command, Mailbox};
 use shelf::Bounds;
 use turn::{LINGER, LINGER_BYTES_MAX, Relay, Setup};
@@ -108,7 +110,7 @@ impl Prepared {
         ready();
         let (mut busy, mut stopping) = (false, false);
         while !(stopping && relay.is_empty()) {
-            relay.sleep(busy)?;
+            relay.sleep(busy || relay.is_listing())?;
             busy |= relay.work(now());
             if !busy {
                 continue;
@@ -118,6 +120,8 @@ impl Prepared {
                     Ok(Command::Adopt(tunnel)) => relay.adopt(*tunnel),
                     Ok(Command::Drain(order)) => relay.drain(order),
                     Ok(Command::Change(changes)) => relay.change(&changes),
+                    Ok(Command::List(filter, reply)) => relay.list(Listing::new(filter, reply)),
+                    Ok(Command::End { id, code, reply }) => drop(reply.send(relay.end(id, code))),
                     Ok(Command::Stop) => {
                         relay.stop();
                         stopping = true;

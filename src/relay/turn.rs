@@ -1,6 +1,7 @@
 //! The loop of a relay: one turn sleeps in the ring, gathers what completed, lets the tunnels handle it, and carries out
 //! what they want. It is the only one here that knows of slots, the wheel and the ring at once.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use slab::Slab;
 
 use super::drain::{Drain, DrainOrder, Target};
 use super::handover::{Endpoint, Tunnel as NewTunnel};
+use super::listing::{Listing, SLOTS_PER_TURN, TunnelInfo};
 use super::mailbox::Permit;
 use super::policy::PolicyChanges;
 use super::shelf::{Batches, Bounds, Context, Shelf, Tick};
@@ -17,6 +19,7 @@ use crate::buffer::OwnedPool;
 use crate::close::{CloseReason, Side};
 use crate::observe::access_log::{AccessLog, Traffic, TunnelEnd, TunnelFacts};
 use crate::observe::metrics::RelayMetrics;
+use crate::observe::request_id::RequestId;
 use crate::timer::Wheel;
 use crate::uring::{Completion, OpKind, Received, Ring, Token, Wait};
 
@@ -47,6 +50,8 @@ pub(super) struct Relay<R> {
     starved: Vec<Token>,
     /// Orders to end tunnels, oldest first.
     drains: Vec<Drain>,
+    /// Questions about open tunnels, oldest first.
+    listings: VecDeque<Listing>,
     /// The last tick at which waiting bytes were copied out of the provided buffers.
     spilled_at: Tick,
 }
@@ -56,6 +61,28 @@ struct Slot {
     generation: u16,
     touched: bool,
     record: Box<Record>,
+}
+
+impl Slot {
+    fn info(&self, age: Duration, now: Tick) -> TunnelInfo {
+        let facts = &self.record.facts;
+        let queued = |side| self.tunnel.half(side).queued_bytes();
+        TunnelInfo {
+            id: facts.id,
+            policy: Arc::clone(&facts.policy),
+            scheme: facts.scheme,
+            client: facts.client,
+            backend: facts.backend,
+            opened_at: facts.opened_at,
+            age,
+            idle: self.tunnel.idle_at(now),
+            from_client: traffic(&self.tunnel, Side::Client),
+            from_backend: traffic(&self.tunnel, Side::Backend),
+            waiting_for_backend: queued(Side::Client),
+            waiting_for_client: queued(Side::Backend),
+            closing: self.tunnel.is_closing(),
+        }
+    }
 }
 
 /// What the log line at the end needs, and what is given back then.
@@ -106,6 +133,7 @@ impl<R: Ring> Relay<R> {
             touched: Vec::new(),
             starved: Vec::new(),
             drains: Vec::new(),
+            listings: VecDeque::new(),
             spilled_at: Tick(0),
         }
     }
@@ -138,6 +166,7 @@ impl<R: Ring> Relay<R> {
         let woken = self.handle_completions();
         self.handle_timers();
         self.end_drained();
+        self.look_through();
         self.feed_starved();
         self.relieve_pressure();
         self.drive();
@@ -319,6 +348,48 @@ impl<R: Ring> Relay<R> {
         order.count_closed();
         let reason = CloseReason::Drained(order.cause());
         self.with(target.slot, |tunnel, cx| tunnel.end_with(reason, cx));
+    }
+
+    /// Takes a question about the open tunnels.
+    pub(super) fn list(&mut self, listing: Listing) {
+        self.listings.push_back(listing);
+    }
+
+    /// Whether somebody waits for an answer.
+    pub(super) fn is_listing(&self) -> bool {
+        !self.listings.is_empty()
+    }
+
+    /// Goes on with the oldest question.
+    fn look_through(&mut self) {
+        let Some(listing) = self.listings.front_mut() else {
+            return;
+        };
+        let (from, to) = (listing.next, listing.next + SLOTS_PER_TURN);
+        for key in from..to {
+            if let Some(slot) = self.slots.get(key) {
+                let age = self.now.saturating_duration_since(slot.record.opened);
+                listing.look_at(slot.info(age, self.tick));
+            }
+        }
+        listing.next = to;
+        if (listing.is_abandoned() || to >= self.slots.capacity())
+            && let Some(listing) = self.listings.pop_front()
+        {
+            listing.answer();
+        }
+    }
+
+    /// Closes one tunnel politely. `false` if it is not here.
+    pub(super) fn end(&mut self, id: RequestId, code: u16) -> bool {
+        let is_it = |(_, slot): &(usize, &Slot)| slot.record.facts.id == id;
+        let found = self.slots.iter().find(is_it);
+        let Some(slot) = found.and_then(|(key, _)| u32::try_from(key).ok()) else {
+            return false;
+        };
+        let reason = CloseReason::Ordered(code);
+        self.with(slot, |tunnel, cx| tunnel.end_with(reason, cx));
+        true
     }
 
     /// Ends every tunnel at once.

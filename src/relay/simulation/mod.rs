@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use self::fake::{FakeRing, Faults, Random};
 use super::drain::{DrainOrder, Pace, Which};
+use super::listing::{Filter, Listing};
 use super::policy::{FrameMode, PolicyChanges, TunnelPolicy};
 use crate::close::{CloseReason, DrainCause, Side};
+use crate::observe::request_id::RequestId;
 use crate::proto::frame::close_frame;
 
 use self::world::{GRACE, IDLE, World, calm, frame, policy};
@@ -151,6 +153,50 @@ fn close_of_ours_waits_for_the_frame_boundary() {
     );
     world.rest();
     assert_eq!(world.ended_by(CloseReason::Drained(DrainCause::Stop)), 1);
+}
+
+#[test]
+fn open_tunnels_are_listed_and_one_is_closed_by_order() {
+    let mut world = world(64, 512);
+    for _ in 0..600 {
+        world.open(policy());
+    }
+    world.turns(5);
+    let ask = |world: &mut World, filter: Filter| {
+        let (reply, listed) = futures_channel::oneshot::channel();
+        world.relay.list(Listing::new(filter.into(), reply));
+        world.turns(20);
+        assert!(!world.relay.is_listing());
+        let mut listed = listed;
+        listed.try_recv().unwrap().unwrap()
+    };
+    let all = ask(&mut world, Filter::default());
+    assert_eq!((all.tunnels.len(), all.more), (600, 0));
+    let id = all.tunnels[17].id;
+    let one = ask(
+        &mut world,
+        Filter {
+            id: Some(id),
+            ..Filter::default()
+        },
+    );
+    assert_eq!(one.tunnels.len(), 1);
+    let none = ask(
+        &mut world,
+        Filter {
+            api: Some("other".to_owned()),
+            ..Filter::default()
+        },
+    );
+    assert!(none.tunnels.is_empty());
+    assert!(world.relay.end(id, 1008));
+    assert!(!world.relay.end(RequestId([0xff; 16]), 1008));
+    world.turns(20);
+    for _ in 0..4 {
+        world.pass(GRACE + Duration::from_millis(100));
+        world.turns(200);
+    }
+    assert_eq!(world.ended_by(CloseReason::Ordered(1008)), 1);
 }
 
 #[test]

@@ -129,7 +129,8 @@ impl World {
             eof: false,
         };
         let start = |fd| Start { fd, tls: None };
-        let facts = facts(&policy);
+        let mut facts = facts(&policy);
+        facts.id = RequestId((self.pairs.len() as u128).to_be_bytes());
         let ticks =
             self.now.duration_since(self.relay.began()).as_millis() / Tick::STEP.as_millis();
         let now = Tick(u32::try_from(ticks).unwrap());

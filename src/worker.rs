@@ -239,6 +239,10 @@ impl control::Workers for &Workers {
         }
     }
 
+    fn relays(&self) -> Vec<RelayHandle> {
+        self.0.iter().map(|worker| worker.relay.clone()).collect()
+    }
+
     fn accepted(&self) -> u64 {
         let accepted = |worker: &Worker| worker.edge_metrics.accepted.value();
         self.0.iter().map(accepted).sum()

@@ -13,17 +13,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::time::Duration;
 
-use futures_channel::mpsc::Receiver;
+use futures_channel::mpsc::{Receiver, channel};
 use monoio::time::{sleep, timeout};
 use monoio::{IoUringDriver, RuntimeBuilder};
 
-use self::admin::{Admin, AdminSocket};
+use self::admin::{Admin, AdminSocket, Operations, Request};
 use self::reload::Reloader;
 use self::signals::{Signal, Signals};
 use crate::config;
 use crate::observe::access_log::AccessLog;
 use crate::observe::registry::Registry;
 use crate::race::{First, race};
+use crate::relay::RelayHandle;
 use crate::relay::drain::{DrainOrder, Progress, Which};
 use crate::sys;
 
@@ -67,6 +68,8 @@ pub trait Workers {
     fn stop_now(&self);
     /// Connections accepted since the start.
     fn accepted(&self) -> u64;
+    /// The ways to the relays, for those who ask after tunnels.
+    fn relays(&self) -> Vec<RelayHandle>;
 }
 
 /// What the control thread works with.
@@ -107,16 +110,18 @@ impl<W: Workers> Control<W> {
             drain: settings,
         } = self;
         let mut signals = signals.listen()?;
+        let (asked, mut requests) = channel(REQUESTS_MAX);
         // Held to the end: dropping it removes the socket's file.
         let _admin = match admin {
             Some(socket) => {
-                let admin = Rc::new(Admin::new(registry, readiness.clone()));
+                let operations = Operations::new(workers.relays(), asked);
+                let admin = Rc::new(Admin::new(registry, readiness.clone(), operations));
                 Some(admin.serve(socket)?)
             }
             None => None,
         };
         supervisor::ready("serving");
-        let signal = wait_for_stop(&mut signals, &access_log, &mut reloader);
+        let signal = wait_for_stop(&mut signals, &mut requests, &access_log, &mut reloader);
         let chores = race(give_memory_back(&workers), supervisor::watchdog());
         let stop = match race(signal, chores).await {
             First::Work(stop) => stop,
@@ -141,13 +146,19 @@ enum Stop {
 
 async fn wait_for_stop(
     signals: &mut Receiver<Signal>,
+    requests: &mut Receiver<Request>,
     access_log: &AccessLog,
     reloader: &mut Reloader,
 ) -> Stop {
     loop {
-        let signal = match race(signals.recv(), reloader.finished()).await {
+        let others = race(reloader.finished(), next_request(requests));
+        let signal = match race(signals.recv(), others).await {
             First::Work(signal) => signal,
-            First::Other(()) => continue,
+            First::Other(First::Work(())) => continue,
+            First::Other(First::Other(Request::Reload(reply))) => {
+                reloader.begin_for(reply);
+                continue;
+            }
         };
         match signal {
             Ok(Signal::Stop) => return Stop::Politely,
@@ -162,6 +173,17 @@ async fn wait_for_stop(
         }
     }
 }
+
+/// What the admin API asks for; nothing, for ever, where there is no admin socket.
+async fn next_request(requests: &mut Receiver<Request>) -> Request {
+    match requests.recv().await {
+        Ok(request) => request,
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// Requests of the admin API that may wait for the control loop.
+const REQUESTS_MAX: usize = 16;
 
 /// How long nobody may have come before memory is looked after.
 const QUIET: Duration = Duration::from_secs(1);
@@ -255,7 +277,7 @@ async fn wait_until_empty<W: Workers>(workers: &W, order: &DrainOrder) {
 mod tests {
     use std::cell::{Cell, RefCell};
 
-    use futures_channel::mpsc::{Sender, channel};
+    use futures_channel::mpsc::Sender;
 
     use super::*;
 
@@ -288,6 +310,10 @@ mod tests {
 
         fn accepted(&self) -> u64 {
             0
+        }
+
+        fn relays(&self) -> Vec<RelayHandle> {
+            Vec::new()
         }
     }
 
@@ -356,10 +382,11 @@ mod tests {
                 sender.try_send(signal).unwrap();
             }
             let mut reloader = Reloader::new(None, Arc::default());
-            let stop = wait_for_stop(&mut signals, &log, &mut reloader).await;
+            let (_asked, mut requests) = channel(1);
+            let stop = wait_for_stop(&mut signals, &mut requests, &log, &mut reloader).await;
             assert_eq!(stop, Stop::Politely);
             sender.try_send(Signal::StopNow).unwrap();
-            let stop = wait_for_stop(&mut signals, &log, &mut reloader).await;
+            let stop = wait_for_stop(&mut signals, &mut requests, &log, &mut reloader).await;
             assert_eq!(stop, Stop::Now);
         });
     }

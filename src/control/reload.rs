@@ -35,6 +35,9 @@ impl fmt::Debug for Next {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistakes(pub String);
 
+/// Somebody who wants to know how a reload went.
+type Waiter = oneshot::Sender<Result<String, Mistakes>>;
+
 /// The reloads of one process, one at a time.
 pub struct Reloader {
     /// `None` where there is no file to read again.
@@ -42,6 +45,9 @@ pub struct Reloader {
     loading: Option<oneshot::Receiver<Result<Next, Mistakes>>>,
     /// Asked for while one was under way, which may have read what has changed since.
     again: bool,
+    /// Who waits for the outcome of what is under way, and of what follows it.
+    waiting: Vec<Waiter>,
+    waiting_again: Vec<Waiter>,
     metrics: Arc<ReloadMetrics>,
 }
 
@@ -59,8 +65,24 @@ impl Reloader {
             source,
             loading: None,
             again: false,
+            waiting: Vec::new(),
+            waiting_again: Vec::new(),
             metrics,
         }
+    }
+
+    /// As `begin`, for somebody who waits for the outcome of a reload that began after he asked.
+    pub fn begin_for(&mut self, waiter: Waiter) {
+        if self.source.is_none() {
+            let mistakes = Mistakes("this command has no configuration file".to_owned());
+            return drop(waiter.send(Err(mistakes)));
+        }
+        if self.loading.is_some() {
+            self.waiting_again.push(waiter);
+        } else {
+            self.waiting.push(waiter);
+        }
+        self.begin();
     }
 
     /// Begins a reload, or has another one follow that which is under way.
@@ -96,20 +118,22 @@ impl Reloader {
             Ok(Err(mistakes)) => self.fail(&mistakes),
             Err(_) => self.fail(&Mistakes("the loader gave up".to_owned())),
         }
+        self.waiting = std::mem::take(&mut self.waiting_again);
         if std::mem::take(&mut self.again) {
             self.begin();
         }
     }
 
-    fn swap(&self, next: Next) {
+    fn swap(&mut self, next: Next) {
         let Next { summary, swap } = next;
         swap();
         let generation = self.metrics.succeeded();
         tracing::info!(generation, "reloaded: {summary}");
         supervisor::ready(&format!("generation {generation}: {summary}"));
+        self.tell(&Ok(summary));
     }
 
-    fn fail(&self, mistakes: &Mistakes) {
+    fn fail(&mut self, mistakes: &Mistakes) {
         let generation = self.metrics.failed();
         // One event a complaint, each of which names its file and line.
         for line in mistakes.0.lines() {
@@ -120,6 +144,14 @@ impl Reloader {
         supervisor::ready(&format!(
             "generation {generation}; the last reload failed: {first}"
         ));
+        self.tell(&Err(mistakes.clone()));
+    }
+
+    fn tell(&mut self, outcome: &Result<String, Mistakes>) {
+        for waiter in self.waiting.drain(..) {
+            // Whoever asked may have left.
+            drop(waiter.send(outcome.clone()));
+        }
     }
 }
 

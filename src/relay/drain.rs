@@ -108,6 +108,10 @@ impl DrainOrder {
         self.cancelled.store(true, Relaxed);
     }
 
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Relaxed)
+    }
+
     pub fn progress(&self) -> Progress {
         Progress {
             chosen: self.chosen.load(Relaxed),

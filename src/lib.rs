@@ -8,6 +8,7 @@
 pub mod cli;
 pub mod demo;
 pub mod program;
+pub mod remote;
 pub mod worker;
 
 pub mod config;

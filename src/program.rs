@@ -22,6 +22,7 @@ use crate::observe::access_log::AccessLog;
 use crate::observe::events;
 use crate::observe::registry::{ProcessFacts, Registry};
 use crate::relay::policy::TunnelPolicy;
+use crate::remote;
 use crate::sys;
 use crate::tls;
 use crate::uring::probe::probe;
@@ -50,6 +51,22 @@ pub fn main(cli: Cli) -> ExitCode {
             command: Some(Command::Proxy(proxy)),
             ..
         } => run_proxy(proxy),
+        Cli {
+            command: Some(Command::Reload(command)),
+            ..
+        } => remote::reload(&command).map_err(failure),
+        Cli {
+            command: Some(Command::Tunnels(command)),
+            ..
+        } => remote::tunnels(&command).map_err(failure),
+        Cli {
+            command: Some(Command::Close(command)),
+            ..
+        } => remote::close(&command).map_err(failure),
+        Cli {
+            command: Some(Command::Drain(command)),
+            ..
+        } => remote::drain(&command).map_err(failure),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -231,3 +231,45 @@ fn a_drain_is_ordered_watched_and_cancelled() {
     assert_eq!(ask(&program, "PUT", "/v1/drains").0, 405);
     assert_eq!(ask(&program, "GET", "/v1/nothing").0, 404);
 }
+
+#[test]
+fn the_commands_say_what_the_api_says() {
+    let backend = echoing();
+    let program = Ringgate::run(&Settings::hello(backend.address));
+    let directory = program.workspace.path("");
+    let run = |arguments: &[&str]| command(arguments, &directory);
+    let mut client = program.connect();
+    client.upgrade("/hello");
+    program.await_metric("ringgate_tunnels", 1.0);
+    let file = ["-c", "ringgate.toml"];
+    let listed = run(&[&["tunnels"], &file[..]].concat());
+    assert_eq!(listed.code, Some(0), "{listed:?}");
+    assert!(listed.stdout.contains("DEFAULT:API01"), "{listed:?}");
+    assert!(listed.stdout.ends_with("1 tunnel, 1 shown\n"), "{listed:?}");
+    let json = run(&[&["tunnels", "--json"], &file[..]].concat());
+    let json: Value = serde_json::from_str(&json.stdout).unwrap();
+    let id = json["tunnels"][0]["id"].as_str().unwrap();
+
+    let closed = run(&[&["close", id, "--code", "1008"], &file[..]].concat());
+    assert_eq!(closed.code, Some(0), "{closed:?}");
+    assert_eq!(client.read_frame().close_code(), Some(1008));
+    let again = run(&["close", "00", "--socket", "admin.sock"]);
+    assert_eq!(again.code, Some(1), "{again:?}");
+    assert!(again.stderr.contains("request id"), "{again:?}");
+
+    let drained = run(&[&["drain", "--all", "--over", "1s"], &file[..]].concat());
+    assert_eq!(drained.code, Some(0), "{drained:?}");
+    let shown = run(&[&["drain"], &file[..]].concat());
+    assert!(
+        shown.stdout.starts_with("drain 1: all over 1s"),
+        "{shown:?}"
+    );
+    let cancelled = run(&[&["drain", "--cancel", "1"], &file[..]].concat());
+    assert!(cancelled.stdout.contains("cancelled"), "{cancelled:?}");
+    let nobody = run(&["tunnels", "--socket", "nobody.sock"]);
+    assert_eq!(nobody.code, Some(1), "{nobody:?}");
+    assert!(
+        nobody.stderr.contains("is the program running?"),
+        "{nobody:?}"
+    );
+}

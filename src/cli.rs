@@ -49,6 +49,128 @@ pub enum Command {
     Apis(Apis),
     /// Serve one route without a file
     Proxy(Proxy),
+    /// Have a running program read its configuration again
+    ///
+    /// Prints every complaint, and exits with 1, if it was not right; what runs then goes on.
+    Reload(Reload),
+    /// List the open tunnels of a running program
+    Tunnels(Tunnels),
+    /// Close one tunnel politely, with a Close frame to both sides
+    Close(Close),
+    /// Close tunnels politely, spread over a time; alone, show the drains so far
+    Drain(Drain),
+}
+
+/// Where the running program is asked.
+#[derive(Args, Debug)]
+pub struct Socket {
+    /// Its admin socket. Default: admin.socket of the configuration file
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+
+    /// The configuration file
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        default_value = "/etc/ringgate/ringgate.toml"
+    )]
+    pub config: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub struct Reload {
+    #[command(flatten)]
+    pub socket: Socket,
+}
+
+#[derive(Args, Debug)]
+pub struct Tunnels {
+    #[command(flatten)]
+    pub socket: Socket,
+
+    /// Only those of this API
+    #[arg(long, value_name = "NAME")]
+    pub api: Option<String>,
+
+    /// Only those of APIs of this group
+    #[arg(long, value_name = "NAME")]
+    pub group: Option<String>,
+
+    /// Only those from this address
+    #[arg(long, value_name = "IP")]
+    pub client: Option<String>,
+
+    /// Only those to this backend
+    #[arg(long, value_name = "ADDR")]
+    pub backend: Option<String>,
+
+    /// Only those open for longer than this
+    #[arg(long, value_name = "TIME")]
+    pub older_than: Option<String>,
+
+    /// Only those on which nothing was relayed for this long
+    #[arg(long, value_name = "TIME")]
+    pub idle_for: Option<String>,
+
+    /// Which come first: age, idle, waiting or bytes
+    #[arg(long, value_name = "KEY", default_value = "age")]
+    pub sort: String,
+
+    /// How many are shown
+    #[arg(long, value_name = "COUNT", default_value_t = 50)]
+    pub limit: usize,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Close {
+    #[command(flatten)]
+    pub socket: Socket,
+
+    /// The id of the tunnel, as `ringgate tunnels` and the access log have it
+    pub id: String,
+
+    /// The close code that both sides get (RFC 6455 section 7.4)
+    #[arg(long, default_value_t = 1001)]
+    pub code: u16,
+}
+
+#[derive(Args, Debug)]
+pub struct Drain {
+    #[command(flatten)]
+    pub socket: Socket,
+
+    /// Every tunnel. New ones are let in, and closed at the end of the time
+    #[arg(long, conflicts_with_all = ["api", "backend", "cancel"])]
+    pub all: bool,
+
+    /// The tunnels of this API
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["backend", "cancel"])]
+    pub api: Option<String>,
+
+    /// The group of the API. Default: DEFAULT
+    #[arg(long, value_name = "NAME", requires = "api")]
+    pub group: Option<String>,
+
+    /// The tunnels to this backend
+    #[arg(long, value_name = "ADDR", conflicts_with = "cancel")]
+    pub backend: Option<String>,
+
+    /// Spread them over this time. Default: 100 a second on each core, or all within 10 s
+    #[arg(long, value_name = "TIME")]
+    pub over: Option<String>,
+
+    /// Say 1012 (service restart) instead of 1001 (going away)
+    #[arg(long)]
+    pub restart: bool,
+
+    /// Cancel the drain of this number
+    #[arg(long, value_name = "NUMBER")]
+    pub cancel: Option<u64>,
 }
 
 #[derive(Args, Debug)]

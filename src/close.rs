@@ -96,6 +96,15 @@ pub enum Deadline {
     RequestBody,
 }
 
+/// Why open tunnels are ended by order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DrainCause {
+    /// The endpoint goes away: 1001.
+    Stop,
+    /// It comes back, and clients may try again after a while: 1012 (IANA's registry of close codes).
+    Restart,
+}
+
 /// Why a connection or tunnel ended. Every way out of the state machines names one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
@@ -104,8 +113,10 @@ pub enum CloseReason {
     Finished,
     /// Nothing was relayed for the API's timeout.
     Idle,
-    /// The proxy is stopping.
-    Drained,
+    /// Somebody had it ended: a stop, a restart, or a change of what is served.
+    Drained(DrainCause),
+    /// The operator had this one closed, with this code.
+    Ordered(u16),
     /// This side broke RFC 6455.
     BadFrame(Side, FrameError),
     /// This side accepted no byte for `slow_consumer_timeout` while bytes waited for it.
@@ -305,7 +316,8 @@ impl CloseReason {
         match self {
             Self::Finished
             | Self::Idle
-            | Self::Drained
+            | Self::Drained(_)
+            | Self::Ordered(_)
             | Self::BadFrame(..)
             | Self::SlowConsumer(_)
             | Self::EndOfStream(_)
@@ -407,7 +419,9 @@ impl CloseReason {
     /// The close code that a side of an open tunnel is sent (RFC 6455 §7.4.1); `None` where none can or should be.
     pub fn close_code(self, to: Side) -> Option<u16> {
         match self {
-            Self::Idle | Self::Drained | Self::TlsKeysUsedUp(_) => Some(1001),
+            Self::Ordered(code) => Some(code),
+            Self::Drained(DrainCause::Restart) => Some(1012),
+            Self::Idle | Self::Drained(DrainCause::Stop) | Self::TlsKeysUsedUp(_) => Some(1001),
             Self::BadFrame(_, FrameError::MessageTooBig) => Some(1009),
             Self::BadFrame(..) => Some(1002),
             // The slow side is reset. A backend learns that its client broke the policy, a client that it may come back.
@@ -455,6 +469,9 @@ impl CloseReason {
 
     /// The reason text inside our Close frames (RFC 6455 §5.5.1).
     pub fn text(self) -> &'static str {
+        if let Self::Ordered(_) = self {
+            return "closed by the operator";
+        }
         match self
             .close_code(Side::Client)
             .or_else(|| self.close_code(Side::Backend))
@@ -464,6 +481,7 @@ impl CloseReason {
             Some(1002) => "protocol error",
             Some(1008 | 1013) => "too slow",
             Some(1009) => "message too big",
+            Some(1012) => "service restart",
             _ => "",
         }
     }
@@ -471,7 +489,8 @@ impl CloseReason {
     pub fn blame(self) -> Blame {
         match self {
             Self::Finished | Self::Idle | Self::Answered(_) => Blame::Nobody,
-            Self::Drained
+            Self::Drained(_)
+            | Self::Ordered(_)
             | Self::ConnectionLimit
             | Self::NoPermit
             | Self::NoHeadRoom
@@ -530,7 +549,7 @@ impl CloseReason {
         match self {
             Self::Finished => 0,
             Self::Idle => 1,
-            Self::Drained => 2,
+            Self::Drained(_) => 2,
             Self::BadFrame(..) => 3,
             Self::SlowConsumer(_) => 4,
             Self::Truncated(_) => 5,
@@ -575,12 +594,13 @@ impl CloseReason {
             Self::BackendDenied => 44,
             Self::Answered(_) => 45,
             Self::TimedOut(Deadline::RequestBody) => 46,
+            Self::Ordered(_) => 47,
         }
     }
 }
 
 /// Every value of the `reason` label, in the order of `CloseReason::index`.
-pub const LABELS: [&str; 47] = [
+pub const LABELS: [&str; 48] = [
     "finished",
     "idle",
     "drained",
@@ -628,4 +648,5 @@ pub const LABELS: [&str; 47] = [
     "backend_denied",
     "answered",
     "request_body_timeout",
+    "ordered",
 ];

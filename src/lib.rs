@@ -9,6 +9,7 @@ pub mod cli;
 mod commands;
 pub mod demo;
 pub mod program;
+pub mod remote;
 pub mod worker;
 
 pub mod config;

@@ -13,6 +13,7 @@ use crate::cli::{Cli, Command, Proxy};
 use crate::commands;
 use crate::config::{self, AccessLog as AccessLogConfig, Config, Scheme};
 use crate::control::admin::AdminSocket;
+use crate::control::reload::Reloader;
 use crate::control::resolver::Resolver;
 use crate::control::signals::Signals;
 use crate::control::{self, Control, Readiness, State};
@@ -22,6 +23,7 @@ use crate::observe::access_log::AccessLog;
 use crate::observe::events;
 use crate::observe::registry::{ProcessFacts, Registry};
 use crate::relay::policy::TunnelPolicy;
+use crate::remote;
 use crate::sys;
 use crate::tls;
 use crate::uring::probe::probe;
@@ -54,6 +56,22 @@ pub fn main(cli: Cli) -> ExitCode {
             command: Some(Command::Proxy(proxy)),
             ..
         } => run_proxy(proxy),
+        Cli {
+            command: Some(Command::Reload(command)),
+            ..
+        } => remote::reload(&command).map_err(failure),
+        Cli {
+            command: Some(Command::Tunnels(command)),
+            ..
+        } => remote::tunnels(&command).map_err(failure),
+        Cli {
+            command: Some(Command::Close(command)),
+            ..
+        } => remote::close(&command).map_err(failure),
+        Cli {
+            command: Some(Command::Drain(command)),
+            ..
+        } => remote::drain(&command).map_err(failure),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -330,7 +348,7 @@ fn serve(
     let workers = Workers::new(workers);
     let readiness = Readiness::default();
     readiness.set(State::Ready);
-    let drain_limit = config.drain.limit;
+    let drain = config.drain.clone();
     control::run(Control {
         workers: &workers,
         signals,
@@ -338,7 +356,8 @@ fn serve(
         registry,
         access_log,
         readiness,
-        drain_limit,
+        reloader: Reloader::new(None, Arc::default()),
+        drain,
     })
     .map_err(failure)?;
     workers.join();

@@ -11,6 +11,7 @@ use crate::control;
 use crate::edge::{self, EdgeHandle};
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::{EdgeMetrics, RelayMetrics};
+use crate::relay::drain::DrainOrder;
 use crate::relay::{self, RelayHandle};
 use crate::sys::{self, Scheduling};
 
@@ -218,9 +219,9 @@ impl control::Workers for &Workers {
         }
     }
 
-    fn drain(&self) {
+    fn drain(&self, order: &Arc<DrainOrder>) {
         for worker in &self.0 {
-            worker.relay.drain();
+            worker.relay.drain(Arc::clone(order));
         }
     }
 
@@ -236,6 +237,10 @@ impl control::Workers for &Workers {
             worker.edge.stop();
             worker.relay.stop();
         }
+    }
+
+    fn relays(&self) -> Vec<RelayHandle> {
+        self.0.iter().map(|worker| worker.relay.clone()).collect()
     }
 
     fn accepted(&self) -> u64 {

@@ -6,7 +6,9 @@ use super::{
     AccessLog, Admin, Backends, Config, Definitions, Drain, ForwardedFor, Forwarding, HostSent,
     Limits, Log, LogFormat, OnUnsupported, Routing, Timeouts, Tls, Tunnel, Workers,
 };
+use crate::close::DrainCause;
 use crate::proto::head::HeadLimits;
+use crate::relay::drain::Pace;
 use crate::relay::policy::{FrameMode, IdleEnd};
 
 /// Key, default as it would be written (empty: unset), reason.
@@ -197,6 +199,21 @@ pub const TABLE: &[(&str, &str, &str)] = &[
         "a live peer answers a Close within a round trip",
     ),
     (
+        "drain.notice",
+        r#""0s""#,
+        "only a load balancer in front needs time to look away",
+    ),
+    (
+        "drain.over",
+        "",
+        "unset, 100 tunnels a second on each core, or all within 10 s: no storm of returning clients",
+    ),
+    (
+        "drain.cause",
+        r#""stop""#,
+        "peers get 1001; \"restart\" gives them 1012",
+    ),
+    (
         "drain.limit",
         r#""30s""#,
         "below the 90 s after which systemd kills",
@@ -286,6 +303,9 @@ pub(super) fn config() -> Config {
             close_grace: Duration::from_secs(1),
         },
         drain: Drain {
+            notice: Duration::ZERO,
+            pace: Pace::Gentle,
+            cause: DrainCause::Stop,
             limit: Duration::from_secs(30),
         },
         admin: Admin { socket: None },

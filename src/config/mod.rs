@@ -17,9 +17,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::close::DrainCause;
 use crate::document::{Complaint, Place};
 use crate::network::Network;
 use crate::proto::head::HeadLimits;
+use crate::relay::drain::Pace;
 use crate::relay::policy::{FrameMode, IdleEnd};
 
 pub(crate) use files::Opened;
@@ -396,6 +398,12 @@ pub struct Timeouts {
 
 #[derive(Clone, Debug)]
 pub struct Drain {
+    /// How long `/readyz` says 503 before the listeners close.
+    pub notice: Duration,
+    /// How the ends of open tunnels are spread.
+    pub pace: Pace,
+    /// What peers are told: 1001, or 1012.
+    pub cause: DrainCause,
     /// What still runs this long after SIGTERM is closed.
     pub limit: Duration,
 }

@@ -82,6 +82,30 @@ pub struct EdgeMetrics {
     pub handshake: Histogram,
 }
 
+/// What the control thread counts of reloads.
+#[derive(Debug, Default)]
+pub struct ReloadMetrics {
+    /// What runs: 1 after the start, one more after each reload that succeeded.
+    pub generation: Counter,
+    pub successes: Counter,
+    pub failures: Counter,
+}
+
+impl ReloadMetrics {
+    /// Counts a configuration that was swapped in, and says its number.
+    pub fn succeeded(&self) -> u64 {
+        self.successes.add(1);
+        self.generation.add(1);
+        self.generation.value()
+    }
+
+    /// Counts one that was not, and says the number of what goes on.
+    pub fn failed(&self) -> u64 {
+        self.failures.add(1);
+        self.generation.value()
+    }
+}
+
 /// Durations, counted in buckets that never change, so that workers can be summed.
 #[derive(Debug, Default)]
 pub struct Histogram {

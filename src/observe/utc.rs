@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Serialize, Serializer};
 
 /// A moment as RFC 3339 writes it, in UTC with milliseconds.
-pub(super) struct Utc(pub(super) SystemTime);
+pub(crate) struct Utc(pub(crate) SystemTime);
 
 impl Serialize for Utc {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

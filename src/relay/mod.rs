@@ -9,9 +9,11 @@
 //!                          └── shelf   memory and counters that all tunnels share
 //! ```
 
+pub mod drain;
 mod end;
 mod half;
 pub mod handover;
+pub mod listing;
 pub mod mailbox;
 pub mod policy;
 #[cfg(test)]
@@ -32,6 +34,7 @@ pub use mailbox::{Permit, RelayHandle};
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::RelayMetrics;
 use crate::uring::kernel::{KernelRing, Size};
+use listing::Listing;
 use mailbox::{Command, Mailbox};
 use shelf::Bounds;
 use turn::{LINGER, LINGER_BYTES_MAX, Relay, Setup};
@@ -107,7 +110,7 @@ impl Prepared {
         ready();
         let (mut busy, mut stopping) = (false, false);
         while !(stopping && relay.is_empty()) {
-            relay.sleep(busy)?;
+            relay.sleep(busy || relay.is_listing())?;
             busy |= relay.work(now());
             if !busy {
                 continue;
@@ -115,7 +118,10 @@ impl Prepared {
             for _ in 0..limits.adopt_per_turn {
                 match commands.try_recv() {
                     Ok(Command::Adopt(tunnel)) => relay.adopt(*tunnel),
-                    Ok(Command::Drain) => relay.drain(),
+                    Ok(Command::Drain(order)) => relay.drain(order),
+                    Ok(Command::Change(changes)) => relay.change(&changes),
+                    Ok(Command::List(filter, reply)) => relay.list(Listing::new(filter, reply)),
+                    Ok(Command::End { id, code, reply }) => drop(reply.send(relay.end(id, code))),
                     Ok(Command::Stop) => {
                         relay.stop();
                         stopping = true;

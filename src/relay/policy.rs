@@ -1,6 +1,7 @@
 //! What a tunnel has to know of its API: small, immutable, shared by all tunnels of one API.
 #![forbid(unsafe_code)]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How strictly the relay looks at frames.
@@ -38,4 +39,28 @@ pub struct TunnelPolicy {
     pub frames: FrameMode,
     /// Most wire bytes of one message, 0 for no limit; more ends the tunnel with 1009.
     pub message_bytes_max: u64,
+}
+
+/// Policies that open tunnels live by, and those that take their place.
+#[derive(Clone, Debug, Default)]
+pub struct PolicyChanges(Vec<(Arc<TunnelPolicy>, Arc<TunnelPolicy>)>);
+
+impl PolicyChanges {
+    /// Pairs of an old policy and the one that whoever lives by it is to live by.
+    pub fn new(mut pairs: Vec<(Arc<TunnelPolicy>, Arc<TunnelPolicy>)>) -> Self {
+        pairs.sort_unstable_by_key(|(old, _)| Arc::as_ptr(old));
+        Self(pairs)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What takes the place of `current`, if anything does.
+    pub(super) fn successor(&self, current: &Arc<TunnelPolicy>) -> Option<&Arc<TunnelPolicy>> {
+        let at = self
+            .0
+            .binary_search_by_key(&Arc::as_ptr(current), |(old, _)| Arc::as_ptr(old));
+        self.0.get(at.ok()?).map(|(_, new)| new)
+    }
 }

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use super::addresses::{addresses, networks};
 use super::{Reader, set};
+use crate::close::DrainCause;
 use crate::config::{AccessLog, ForwardedFor, HostSent, Limits, LogFormat, OnUnsupported, Tunnel};
 use crate::document::{Complaints, Item, Place, Table};
+use crate::relay::drain::Pace;
 use crate::relay::policy::{FrameMode, IdleEnd};
 
 const FRAMES: [(&str, FrameMode); 3] = [
@@ -252,11 +254,22 @@ impl Reader {
     }
 
     fn drain(&mut self, table: &mut Table<'_>) {
-        let range = Duration::ZERO..=Duration::from_secs(24 * 3600);
-        let limit = table
-            .take("limit")
-            .and_then(|item| item.duration(range, &mut self.complaints));
-        set(&mut self.draft.config.drain.limit, limit);
+        let complaints = &mut self.complaints;
+        let drain = &mut self.draft.config.drain;
+        let mut duration = |key| {
+            let range = Duration::ZERO..=Duration::from_secs(24 * 3600);
+            table
+                .take(key)
+                .and_then(|item| item.duration(range, complaints))
+        };
+        set(&mut drain.notice, duration("notice"));
+        set(&mut drain.pace, duration("over").map(Pace::Over));
+        set(&mut drain.limit, duration("limit"));
+        let causes = [("stop", DrainCause::Stop), ("restart", DrainCause::Restart)];
+        let cause = table
+            .take("cause")
+            .and_then(|item| item.choice(&causes, complaints));
+        set(&mut drain.cause, cause);
     }
 
     fn admin(&mut self, table: &mut Table<'_>) {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// A WebSocket edge proxy that takes the API definitions of a cloud gateway as its configuration.
 ///
@@ -45,8 +45,42 @@ pub enum Command {
     ///
     /// Prints every complaint with file, line, key and remedy. Exits with 0 if the configuration can be served.
     Check(ConfigFile),
+    /// Print the definitions of a group as the cloud's gateway imports them
+    Export(Export),
     /// Serve one route without a file
     Proxy(Proxy),
+}
+
+#[derive(Args, Debug)]
+pub struct Export {
+    #[command(flatten)]
+    pub file: ConfigFile,
+
+    /// The group; needed where there are several
+    #[arg(long, value_name = "NAME")]
+    pub group: Option<String>,
+
+    /// The environment that the APIs are published in
+    #[arg(long, value_name = "NAME", default_value = "RELEASE")]
+    pub environment: String,
+
+    /// The format: OpenAPI 3.0 or Swagger 2.0
+    #[arg(long, value_enum, default_value_t = ExportFormat::Openapi)]
+    pub format: ExportFormat,
+
+    /// Write JSON instead of YAML
+    #[arg(long, conflicts_with = "yaml")]
+    pub json: bool,
+
+    /// Write YAML, as is the default
+    #[arg(long)]
+    pub yaml: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    Openapi,
+    Swagger,
 }
 
 #[derive(Args, Debug)]

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::catalog::{self, BackendPath, Catalog, Forward, Member, Schemes};
-use crate::cli::{Cli, Command, Proxy};
+use crate::cli::{Cli, Command, Export, ExportFormat, Proxy};
 use crate::config::{self, AccessLog as AccessLogConfig, Config, Scheme};
 use crate::control::admin::AdminSocket;
 use crate::control::resolver::Resolver;
 use crate::control::signals::Signals;
 use crate::control::{self, Control, Readiness, State};
+use crate::definition::{self, OasVersion, Syntax};
 use crate::demo;
 use crate::edge;
 use crate::observe::access_log::AccessLog;
@@ -45,6 +46,10 @@ pub fn main(cli: Cli) -> ExitCode {
             command: Some(Command::Check(file)),
             ..
         } => return check(&file.config),
+        Cli {
+            command: Some(Command::Export(arguments)),
+            ..
+        } => export(&arguments),
         Cli {
             command: Some(Command::Proxy(proxy)),
             ..
@@ -92,6 +97,43 @@ fn check(path: &Path) -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// The definitions of one group and environment, on standard output.
+fn export(arguments: &Export) -> Result<(), Failure> {
+    let (loaded, mut definitions) =
+        catalog::load_with_definitions(&arguments.file.config).map_err(failure)?;
+    for warning in &loaded.warnings {
+        eprintln!("{warning}");
+    }
+    definitions.retain(|definition| definition.environments.contains(&arguments.environment));
+    let mut groups: Vec<String> = definitions.iter().map(|d| d.group.clone()).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    let group = match (&arguments.group, groups.as_slice()) {
+        (Some(group), _) if groups.contains(group) => group,
+        (None, [group]) => group,
+        (_, []) => {
+            let environment = &arguments.environment;
+            return Err(failure(format!("nothing is published in {environment}")));
+        }
+        _ => {
+            let groups = groups.join(", ");
+            return Err(failure(format!("--group: give one of {groups}")));
+        }
+    };
+    definitions.retain(|definition| definition.group == *group);
+    let version = match arguments.format {
+        ExportFormat::Openapi => OasVersion::OpenApi3,
+        ExportFormat::Swagger => OasVersion::Swagger2,
+    };
+    let syntax = if arguments.json {
+        Syntax::Json
+    } else {
+        Syntax::Yaml
+    };
+    let text = definition::export(&definitions, version, syntax).map_err(failure)?;
+    io::stdout().write_all(text.as_bytes()).map_err(failure)
 }
 
 fn run_file(path: &Path) -> Result<(), Failure> {

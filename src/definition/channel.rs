@@ -43,10 +43,7 @@ pub(super) fn read_groups(
     let remedy = "list the server groups with name, scheme, method and path";
     let groups = table.need("memberGroupUrlInfos", remedy, complaints);
     let mut scheme = None;
-    for item in groups
-        .map(|item| item.list(complaints))
-        .unwrap_or_default()
-    {
+    for item in groups.map(|item| item.list(complaints)).unwrap_or_default() {
         let Some(mut group) = item.table(complaints) else {
             continue;
         };
@@ -85,7 +82,11 @@ pub(super) fn read_function(
             item.scalar(complaints);
         }
     }
-    let invocation = table.need("invocation-type", "write `invocation-type: sync`", complaints);
+    let invocation = table.need(
+        "invocation-type",
+        "write `invocation-type: sync`",
+        complaints,
+    );
     if let Some(item) = invocation {
         item.choice(
             &[("sync", ()), ("async", ()), ("synchronous", ())],

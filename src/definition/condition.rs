@@ -66,11 +66,23 @@ pub(super) fn read(
     let mut table = item.table(complaints)?;
     let place = item.place(complaints);
     let origin = table.take_any(&["origin", "condition_origin"]);
-    let origin = needed(origin, "origin", "write `origin: request`", &place, complaints)
-        .and_then(|item| item.choice(&ORIGINS, complaints));
+    let origin = needed(
+        origin,
+        "origin",
+        "write `origin: request`",
+        &place,
+        complaints,
+    )
+    .and_then(|item| item.choice(&ORIGINS, complaints));
     let comparison = comparison(&mut table, origin, &place, complaints);
     let value = table.take_any(&["value", "condition_value"]);
-    let value = needed(value, "value", "write what is compared with", &place, complaints);
+    let value = needed(
+        value,
+        "value",
+        "write what is compared with",
+        &place,
+        complaints,
+    );
     let subject = origin.and_then(|origin| {
         let subject = subject(origin, &mut table, operation, &place, complaints);
         // Exports have the members of all origins, empty but for one.
@@ -167,7 +179,11 @@ fn subject(
                 ("reqMethod", true),
             ];
             let method = item.choice(&choices, complaints)?;
-            Some(if method { Subject::RequestMethod } else { Subject::RequestPath })
+            Some(if method {
+                Subject::RequestMethod
+            } else {
+                Subject::RequestPath
+            })
         }
         Origin::Cookie => cookie(&item, name, complaints),
         Origin::Authorizer => {

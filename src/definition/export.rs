@@ -51,7 +51,10 @@ impl fmt::Display for ExportError {
                 "{one} and {other} have the same path and method, which one file cannot say"
             ),
             Self::ResponseSet(name) => {
-                write!(f, "two sets of gateway responses have the name {name} and differ")
+                write!(
+                    f,
+                    "two sets of gateway responses have the name {name} and differ"
+                )
             }
         }
     }
@@ -77,7 +80,10 @@ pub fn export(
         OasVersion::Swagger2 => named("swagger", text("2.0")),
         OasVersion::OpenApi3 => named("openapi", text("3.0.0")),
     });
-    let info = vec![named("title", text(&first.group)), named("version", text("1"))];
+    let info = vec![
+        named("title", text(&first.group)),
+        named("version", text("1")),
+    ];
     root.push(named("info", Tree::Table(info)));
     root.push(named("paths", paths(definitions, version)?));
     let sets = merged_sets(definitions)?;
@@ -147,12 +153,18 @@ fn operation(api: &ApiDefinition, version: OasVersion) -> Tree {
     };
     let response = vec![named("description", text("default response"))];
     members.extend([
-        named("responses", Tree::Table(vec![named("default", Tree::Table(response))])),
+        named(
+            "responses",
+            Tree::Table(vec![named("default", Tree::Table(response))]),
+        ),
         named("x-apigateway-request-type", text("public")),
         named("x-apigateway-match-mode", text(mode)),
         named("x-apigateway-cors", Tree::Bool(api.cors)),
         named("x-apigateway-response", text(&api.response_set.text)),
-        named("x-apigateway-backend", Tree::Table(backend::members(&api.backend))),
+        named(
+            "x-apigateway-backend",
+            Tree::Table(backend::members(&api.backend)),
+        ),
     ]);
     if !api.policies.is_empty() {
         let policies = api.policies.iter().map(backend::policy).collect();
@@ -201,7 +213,11 @@ fn request_parameter(parameter: &RequestParameter, version: OasVersion) -> Tree 
         OasVersion::Swagger2 => members.extend(schema),
         OasVersion::OpenApi3 => members.push(named("schema", Tree::Table(schema))),
     }
-    let pass = if parameter.pass_through { "always" } else { "never" };
+    let pass = if parameter.pass_through {
+        "always"
+    } else {
+        "never"
+    };
     members.push(named("x-apigateway-pass-through", text(pass)));
     if let Some(sample) = &parameter.sample {
         let key = match version {
@@ -241,12 +257,23 @@ fn schema(parameter: &RequestParameter) -> Vec<(String, Tree)> {
         }
     };
     let number = matches!(parameter.kind, ParameterKind::Number { .. });
-    let value = |value: &String| if number { tree::numeral(value) } else { text(value) };
+    let value = |value: &String| {
+        if number {
+            tree::numeral(value)
+        } else {
+            text(value)
+        }
+    };
     if !choices.is_empty() {
         let list = choices.iter().map(value).collect();
         members.push(named("enum", Tree::List(list)));
     }
-    members.extend(parameter.default.iter().map(|default| named("default", value(default))));
+    members.extend(
+        parameter
+            .default
+            .iter()
+            .map(|default| named("default", value(default))),
+    );
     members
 }
 
@@ -260,7 +287,10 @@ fn location(location: Location) -> &'static str {
 
 fn merged_sets(definitions: &[Definition]) -> Result<Vec<&ResponseSetDefinition>, ExportError> {
     let mut merged: Vec<&ResponseSetDefinition> = Vec::new();
-    for set in definitions.iter().flat_map(|definition| &definition.response_sets) {
+    for set in definitions
+        .iter()
+        .flat_map(|definition| &definition.response_sets)
+    {
         match merged.iter().find(|known| known.name == set.name) {
             Some(known) if known.responses != set.responses => {
                 return Err(ExportError::ResponseSet(set.name.clone()));

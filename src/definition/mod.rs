@@ -8,18 +8,18 @@ mod file;
 mod operation;
 mod paths;
 
-mod parameter;
 mod kind;
+mod parameter;
 
 mod backend;
-mod http;
-mod channel;
-mod mock;
 mod backend_parameter;
+mod channel;
+mod http;
+mod mock;
 
-mod policy;
 mod condition;
 mod pattern;
+mod policy;
 
 mod responses;
 mod template;

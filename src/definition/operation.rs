@@ -92,8 +92,7 @@ impl<'a> Operation<'a> {
         let backend = backend.and_then(|item| backend::read(&item, self, complaints));
         let policies = table.take("x-apigateway-backend-policies");
         let default = backend.as_ref().map(|read| read.kind);
-        let policies =
-            policies.map(|item| policy::read_list(&item, default, self, complaints));
+        let policies = policies.map(|item| policy::read_list(&item, default, self, complaints));
         let policies = policies.unwrap_or_default();
         let backend = backend.and_then(|read| read.definition)?;
         self.warn_where_no_websocket_passes(&backend, &place, complaints);
@@ -139,8 +138,7 @@ impl<'a> Operation<'a> {
         self.parameters = own.unwrap_or_default();
         for parameter in &inherited.parameters {
             let overridden = self.parameters.iter().any(|own| {
-                own.location == parameter.location
-                    && own.name.eq_ignore_ascii_case(&parameter.name)
+                own.location == parameter.location && own.name.eq_ignore_ascii_case(&parameter.name)
             });
             if !overridden {
                 self.parameters.push(parameter.clone());
@@ -168,7 +166,9 @@ impl<'a> Operation<'a> {
                         "`{{{name}}}` of the path {} is not declared",
                         self.front.full
                     ),
-                    format!("add it to `parameters` with `name: {name}` and `in: path`, spelt alike"),
+                    format!(
+                        "add it to `parameters` with `name: {name}` and `in: path`, spelt alike"
+                    ),
                 );
             }
         }

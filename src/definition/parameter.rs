@@ -108,7 +108,14 @@ fn read_one(
         .filter(|item| !item.is_unset());
     let sample = sample.and_then(|item| item.scalar(complaints));
     // How a value is written matters for lists and objects alone, which there are none of.
-    table.skip(&["examples", "deprecated", "allowEmptyValue", "style", "explode", "allowReserved"]);
+    table.skip(&[
+        "examples",
+        "deprecated",
+        "allowEmptyValue",
+        "style",
+        "explode",
+        "allowReserved",
+    ]);
     super::extensions::skip_foreign(&mut table);
     table.finish(Severity::Warning, complaints);
     Some(RequestParameter {
@@ -233,14 +240,23 @@ fn check_order(rules: &[Placed], document: &Document<'_>, complaints: &mut Compl
     for (index, placed) in rules.iter().enumerate() {
         let Some(known) = rule(placed) else { continue };
         let none_value = matches!(known.strategy, Strategy::NoneValue(_));
-        let last_input = if ends_in_default { last.saturating_sub(1) } else { last };
+        let last_input = if ends_in_default {
+            last.saturating_sub(1)
+        } else {
+            last
+        };
         let problem = if none_value && index > 0 {
             "is a none_value rule, of which there is one at most, as the first"
         } else if is_default(known) && index < last {
             "is a default rule, of which there is one at most, as the last"
-        } else if rules.iter().take(index).any(|other| other.text == placed.text) {
+        } else if rules
+            .iter()
+            .take(index)
+            .any(|other| other.text == placed.text)
+        {
             "stands there twice"
-        } else if known.target.is_none() && !none_value && !is_default(known) && index == last_input {
+        } else if known.target.is_none() && !none_value && !is_default(known) && index == last_input
+        {
             "is a preprocessing rule, whose result no other rule takes"
         } else {
             continue;

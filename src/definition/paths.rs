@@ -166,9 +166,7 @@ pub(super) fn backend_names(mut path: &str) -> Result<Vec<&str>, String> {
     let mut names = Vec::new();
     while let Some(at) = path.find(['{', '}']) {
         let (_, rest) = path.split_at_checked(at).unwrap_or_default();
-        let inner = rest
-            .strip_prefix('{')
-            .and_then(|rest| rest.split_once('}'));
+        let inner = rest.strip_prefix('{').and_then(|rest| rest.split_once('}'));
         let (name, rest) = inner.ok_or("`{` and `}` do not pair")?;
         if let Some(name) = name.strip_suffix('+') {
             return Err(format!("`{{{name}+}}` is for the paths of callers only"));

@@ -70,7 +70,10 @@ fn read_one(
                 read.kind.name(),
                 default.name()
             ),
-            format!("write `type: {}`, or change the default backend", default.name()),
+            format!(
+                "write `type: {}`, or change the default backend",
+                default.name()
+            ),
         );
     }
     Some(PolicyDefinition {

@@ -24,7 +24,10 @@ pub(super) fn read<'a>(
     let own = table.take("security");
     // OpenAPI lets the document set a default. The cloud is silent about it; serving openly would be the worse guess.
     if let Some(item) = own.as_ref().or(inherited.security.as_ref()) {
-        let demands = operation.document.security_schemes.demands(item, complaints);
+        let demands = operation
+            .document
+            .security_schemes
+            .demands(item, complaints);
         operation.has_authorizer = demands.authorizer;
         if !demands.what.is_empty() {
             let what = demands.what.join(" and ");

@@ -178,7 +178,11 @@ fn bodies(item: &Item<'_>, complaints: &mut Complaints) -> Vec<(String, String)>
         .collect()
 }
 
-fn body(media_type: &str, item: &Item<'_>, complaints: &mut Complaints) -> Option<(String, String)> {
+fn body(
+    media_type: &str,
+    item: &Item<'_>,
+    complaints: &mut Complaints,
+) -> Option<(String, String)> {
     let template = item.text_of(1..=BODY_CHARS_MAX, complaints)?;
     let place = item.place(complaints);
     let named = |c: char| c.is_ascii_graphic() || c == ' ';

@@ -149,7 +149,11 @@ fn check_authorizer(item: &Item<'_>, complaints: &mut Complaints) {
             item.choice(&choices.map(|choice| (choice, ())), complaints);
         }
     }
-    if let Some(item) = table.need("authorizer_uri", "write the URN of the function", complaints) {
+    if let Some(item) = table.need(
+        "authorizer_uri",
+        "write the URN of the function",
+        complaints,
+    ) {
         item.text(complaints);
     }
     if let Some(item) = set(&mut table, "authorizer_alias_uri") {

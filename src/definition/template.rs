@@ -85,7 +85,10 @@ mod tests {
     fn a_template_is_json_with_text_for_its_variables() {
         for (template, good) in [
             (r#"{"code":"$context.error.code"}"#, true),
-            (r#"{"at":"$context.stage/$context.authorizer.frontend.user"}"#, true),
+            (
+                r#"{"at":"$context.stage/$context.authorizer.frontend.user"}"#,
+                true,
+            ),
             (r#"{"unknown":"$context.nothing"}"#, true),
             (r#"{"code":$context.error.code}"#, false),
             (r#"{"code":"x",}"#, false),

@@ -1,7 +1,7 @@
 //! Backends and the policies that lead to them.
 
 use super::tree::{Tree, named, text};
-use super::{location, super::SystemValue};
+use super::{super::SystemValue, location};
 use crate::config::Scheme;
 use crate::definition::{
     BackendDefinition, BackendParameter, ConditionDefinition, DestinationDefinition, Effect,

@@ -26,7 +26,10 @@ pub(super) fn text(text: &str) -> Tree {
 }
 
 pub(super) fn number(value: f64) -> Tree {
-    #[expect(clippy::cast_possible_truncation, reason = "within the range that is exact")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "within the range that is exact"
+    )]
     if value.fract() == 0.0 && value.abs() < EXACT_MAX {
         Tree::Integer(value as i64)
     } else {

@@ -69,7 +69,7 @@ fn name(table: &mut Table<'_>, complaints: &mut Complaints) {
 /// `functionEndpoints`.
 pub(super) fn read_function(
     item: &Item<'_>,
-    operation: &mut Operation<'_>,
+    operation: &Operation<'_>,
     complaints: &mut Complaints,
 ) -> Option<DestinationDefinition> {
     let mut table = item.table(complaints)?;

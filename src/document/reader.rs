@@ -425,8 +425,8 @@ impl<'a> Table<'a> {
 
     /// The same, where an export may have some of the spellings without a value.
     pub(crate) fn take_any_set(&mut self, keys: &[&'static str]) -> Option<Item<'a>> {
-        let items = keys.iter().filter_map(|key| self.take(key));
-        items.filter(|item| !item.is_unset()).next()
+        let mut items = keys.iter().filter_map(|key| self.take(key));
+        items.find(|item| !item.is_unset())
     }
 
     /// Takes a key that is there without a value.

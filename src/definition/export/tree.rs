@@ -13,8 +13,8 @@ pub(super) enum Tree {
     Integer(i64),
     Float(f64),
     Text(String),
-    List(Vec<Tree>),
-    Table(Vec<(String, Tree)>),
+    List(Vec<Self>),
+    Table(Vec<(String, Self)>),
 }
 
 pub(super) fn named(name: &str, tree: Tree) -> (String, Tree) {

@@ -172,7 +172,7 @@ fn mistakes_in_backend_parameters_have_place_and_code() {
             "control characters",
         ),
         (
-            &"/",
+            "/",
             &format!("{{name: a, value: {long}, in: query, origin: CONSTANT}}"),
             ".value",
             "APIG.2006",

@@ -47,6 +47,8 @@ pub enum Command {
     /// List every API that a configuration serves
     #[command(long_about = APIS, after_help = APIS_OUTPUT)]
     Apis(Apis),
+    /// Print the definitions of a group as the cloud's gateway imports them
+    Export(Export),
     /// Serve one route without a file
     Proxy(Proxy),
     /// Have a running program read its configuration again
@@ -171,6 +173,38 @@ pub struct Drain {
     /// Cancel the drain of this number
     #[arg(long, value_name = "NUMBER")]
     pub cancel: Option<u64>,
+}
+
+#[derive(Args, Debug)]
+pub struct Export {
+    #[command(flatten)]
+    pub file: ConfigFile,
+
+    /// The group; needed where there are several
+    #[arg(long, value_name = "NAME")]
+    pub group: Option<String>,
+
+    /// The environment that the APIs are published in
+    #[arg(long, value_name = "NAME", default_value = "RELEASE")]
+    pub environment: String,
+
+    /// The format: OpenAPI 3.0 or Swagger 2.0
+    #[arg(long, value_enum, default_value_t = ExportFormat::Openapi)]
+    pub format: ExportFormat,
+
+    /// Write JSON instead of YAML
+    #[arg(long, conflicts_with = "yaml")]
+    pub json: bool,
+
+    /// Write YAML, as is the default
+    #[arg(long)]
+    pub yaml: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    Openapi,
+    Swagger,
 }
 
 #[derive(Args, Debug)]

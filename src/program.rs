@@ -53,6 +53,10 @@ pub fn main(cli: Cli) -> ExitCode {
             ..
         } => return commands::apis(&apis),
         Cli {
+            command: Some(Command::Export(arguments)),
+            ..
+        } => return commands::export(&arguments),
+        Cli {
             command: Some(Command::Proxy(proxy)),
             ..
         } => run_proxy(proxy),

@@ -19,16 +19,24 @@ pub struct Loaded {
 
 /// Reads and checks everything that the configuration at `path` leads to.
 pub fn load(path: &Path) -> Result<Loaded, Report> {
-    let (config, catalog, mut complaints) = gather(path);
+    load_with_definitions(path).map(|(loaded, _)| loaded)
+}
+
+/// The same, and the definitions that the catalog was built from.
+pub fn load_with_definitions(path: &Path) -> Result<(Loaded, Vec<Definition>), Report> {
+    let (config, definitions, catalog, mut complaints) = gather(path);
     Complaint::sort(&mut complaints);
     // What is wrong in every environment is said once.
     complaints.dedup();
     match catalog {
-        Some(catalog) if !complaints.iter().any(Complaint::is_error) => Ok(Loaded {
-            config,
-            catalog,
-            warnings: complaints,
-        }),
+        Some(catalog) if !complaints.iter().any(Complaint::is_error) => {
+            let loaded = Loaded {
+                config,
+                catalog,
+                warnings: complaints,
+            };
+            Ok((loaded, definitions))
+        }
         _ => Err(Report {
             apis: None,
             complaints,
@@ -48,7 +56,7 @@ pub fn check(path: &Path) -> Report {
 }
 
 /// Goes on after mistakes, so that those in the configuration do not hide those in the definitions.
-fn gather(path: &Path) -> (Config, Option<Catalog>, Vec<Complaint>) {
+fn gather(path: &Path) -> (Config, Vec<Definition>, Option<Catalog>, Vec<Complaint>) {
     let Opened {
         config,
         sources,
@@ -79,7 +87,7 @@ fn gather(path: &Path) -> (Config, Option<Catalog>, Vec<Complaint>) {
             None
         }
     };
-    (config, catalog, complaints)
+    (config, definitions, catalog, complaints)
 }
 
 /// A domain of a group that no definition has is probably misspelt.

@@ -26,7 +26,7 @@ use crate::relay::policy::TunnelPolicy;
 pub use crate::definition::{MatchMode, Method, Schemes};
 pub use build::Forward;
 pub use debug::DebugCalls;
-pub use load::{Loaded, Report, check, load};
+pub use load::{Loaded, Report, check, load, load_with_definitions};
 pub use mapping::{Call, MappingError, Outgoing};
 pub use path::normalize;
 pub use responses::{Context, Rendered, ResponseSet};

@@ -3,6 +3,7 @@
 
 mod apis;
 mod check;
+mod export;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -12,6 +13,7 @@ use crate::document::{Complaint, Listing};
 
 pub(crate) use apis::apis;
 pub(crate) use check::check;
+pub(crate) use export::export;
 
 /// Shows complaints on standard error, in colour where that is a terminal.
 pub(crate) fn show_complaints(complaints: &[Complaint]) {

@@ -10,6 +10,11 @@ use super::complaint::{Complaint, Place};
 use super::node::{At, Entry, Node, Value};
 
 pub(super) fn parse(file: &str, text: &str) -> Result<Node, Complaint> {
+    // A byte order mark is allowed in front of YAML (1.2.2 §5.2), and editors put it in front of JSON.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if file.ends_with(".json") {
+        check_json(file, text)?;
+    }
     serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options())
         .map(node)
         .map_err(|error| syntax_error(file, &error))
@@ -17,6 +22,24 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Node, Complaint> {
 
 /// Tables and lists within each other. Reading one is a call within a call, up to 30 KiB of stack in a debug build.
 const DEPTH_MAX: usize = 64;
+
+/// What is called JSON has to be JSON (RFC 8259): the YAML reader alone would take trailing commas and comments, which the
+/// cloud's import refuses.
+fn check_json(file: &str, text: &str) -> Result<(), Complaint> {
+    let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(text) else {
+        return Ok(());
+    };
+    let said = error.to_string();
+    let problem = said.split(" at line ").next().unwrap_or_default();
+    let place = Place {
+        file: file.into(),
+        line: u32::try_from(error.line()).unwrap_or(u32::MAX),
+        column: u32::try_from(error.column().max(1)).unwrap_or(u32::MAX),
+        key: String::new(),
+    };
+    let remedy = "correct the JSON, or call the file .yaml";
+    Err(place.error(problem, remedy).with_code("APIG.3600"))
+}
 
 /// Room for a file of 10,000 APIs, and none for aliases that expand into more than a person could have meant.
 fn options() -> Options {

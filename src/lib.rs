@@ -7,6 +7,7 @@
 
 pub mod cli;
 pub mod demo;
+pub mod explain;
 pub mod program;
 pub mod worker;
 

@@ -376,7 +376,7 @@ impl<'a> Build<'a> {
         if !self.complaints.is_empty() {
             return Err(self.complaints);
         }
-        let hosts = Hosts::Known(self.known_hosts(&self.config.routing, quotas));
+        let hosts = Hosts::Known(Box::new(self.known_hosts(&self.config.routing, quotas)));
         self.apis.sort_by(|a, b| order(a).cmp(&order(b)));
         Ok(Catalog {
             hosts,

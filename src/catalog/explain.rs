@@ -121,9 +121,8 @@ impl Catalog {
     }
 
     fn explain_host(&self, query: &Query<'_>) -> (Host, Option<&Group>) {
-        let found = match self.hosts.group(query) {
-            Err(_) => return (Host::Invalid, None),
-            Ok(found) => found,
+        let Ok(found) = self.hosts.group(query) else {
+            return (Host::Invalid, None);
         };
         let group = found.and_then(|found| Some((found.by, self.groups.get(found.group)?)));
         match group {

@@ -15,7 +15,7 @@ const NAME_BYTES_MAX: usize = 255;
 pub(super) enum Hosts {
     /// Whatever the client calls us: `ringgate proxy`.
     Any(usize),
-    Known(Known),
+    Known(Box<Known>),
 }
 
 #[derive(Debug, Default)]

@@ -22,6 +22,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::close::CloseReason;
 use crate::config::{PathEscapes, Scheme};
 use crate::relay::policy::TunnelPolicy;
 
@@ -156,6 +157,17 @@ pub enum RouteError {
     },
     /// A host that cannot be one, or a path that climbs above the root or could be read in more ways than one: 400.
     BadTarget,
+}
+
+impl From<RouteError> for CloseReason {
+    fn from(error: RouteError) -> Self {
+        match error {
+            RouteError::NoRoute => Self::NoRoute,
+            RouteError::NoMethod => Self::NoMethod,
+            RouteError::WrongScheme { https_only } => Self::WrongScheme { https_only },
+            RouteError::BadTarget => Self::BadTarget,
+        }
+    }
 }
 
 /// One published API in one environment.

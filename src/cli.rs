@@ -1,10 +1,12 @@
 //! Flags, and what each command starts: the demo, a configuration file, or one route without a file.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::explain::{Field, Url};
 
 /// A WebSocket edge proxy that takes the API definitions of a cloud gateway as its configuration.
 ///
@@ -49,6 +51,11 @@ pub enum Command {
     Apis(Apis),
     /// Print the definitions of a group as the cloud's gateway imports them
     Export(Export),
+    /// Say what becomes of one request, and why
+    ///
+    /// Prints the listener, group, environment and API that a request would take, why no other API was taken, and what the
+    /// backend would be asked. Nothing is sent. Exits with 0 if the request would be served, with 1 if it would be refused.
+    Explain(Explain),
     /// Serve one route without a file
     Proxy(Proxy),
     /// Have a running program read its configuration again
@@ -288,6 +295,32 @@ JSON:
   A list with an object for each API: group, environment, schemes (http, https; WebSocket included), method, path, match
   (exact, prefix), name, id, cors, backends (URLs), mock (its status, or null), timeout_ms (null for a mock), hosts.
   Further members may be added; these stay.";
+
+#[derive(Args, Debug)]
+pub struct Explain {
+    #[command(flatten)]
+    pub file: ConfigFile,
+
+    /// The method of the request
+    #[arg(long, value_name = "METHOD", default_value = "GET")]
+    pub method: String,
+
+    /// A header field of the request, as 'X-Stage: TEST'; may be given several times
+    #[arg(long, value_name = "FIELD")]
+    pub header: Vec<Field>,
+
+    /// The address the client comes from. Default: 127.0.0.1
+    #[arg(long, value_name = "IP")]
+    pub client: Option<IpAddr>,
+
+    /// The address and port the client connects to, where they are not those of the URL (behind NAT)
+    #[arg(long, value_name = "IP:PORT")]
+    pub inbound: Option<SocketAddr>,
+
+    /// What the client calls: ws, wss, http or https
+    #[arg(value_name = "URL")]
+    pub url: Url,
+}
 
 #[derive(Args, Debug)]
 pub struct Proxy {

@@ -8,6 +8,7 @@
 pub mod cli;
 mod commands;
 pub mod demo;
+pub mod explain;
 pub mod program;
 pub mod remote;
 pub mod worker;

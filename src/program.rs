@@ -19,6 +19,7 @@ use crate::control::signals::Signals;
 use crate::control::{self, Control, Readiness, State};
 use crate::demo;
 use crate::edge;
+use crate::explain;
 use crate::observe::access_log::AccessLog;
 use crate::observe::events;
 use crate::observe::registry::{ProcessFacts, Registry};
@@ -56,6 +57,10 @@ pub fn main(cli: Cli) -> ExitCode {
             command: Some(Command::Export(arguments)),
             ..
         } => return commands::export(&arguments),
+        Cli {
+            command: Some(Command::Explain(explain)),
+            ..
+        } => return explain::run(&explain),
         Cli {
             command: Some(Command::Proxy(proxy)),
             ..

@@ -1,20 +1,23 @@
 //! Building a catalog: variables filled in, duplicates refused, hosts bound to groups.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sha1::{Digest, Sha1};
 
-use super::hosts::{Hosts, Known};
+use super::hosts::{Binding, Hosts, Known};
+use super::matcher::{self, Group, Paths};
 use super::path::encode;
-use super::table::{Group, Paths};
+use super::shape::Shape;
 use super::{
-    Api, Backend, BackendPath, Catalog, DEFAULT_GROUP, Destination, HttpBackend, Member, Mock,
-    RELEASE, normalize,
+    Api, Backend, BackendPath, Catalog, DEFAULT_GROUP, DebugQuotas, Destination, HttpBackend,
+    Member, Mock, RELEASE,
 };
-use crate::config::{Config, Routing};
+use crate::config::{Config, PathEscapes, Routing};
 use crate::definition::{
     ApiDefinition, BackendDefinition, Definition, DestinationDefinition, HttpDefinition, MatchMode,
     Method, Piece, Placed, Schemes, references,
@@ -38,13 +41,22 @@ pub struct Forward {
 impl Catalog {
     /// Everything that the definitions publish, or every reason why not.
     pub fn build(config: &Config, definitions: &[Definition]) -> Result<Self, Vec<Complaint>> {
+        Self::build_with(config, definitions, &mut DebugQuotas::default())
+    }
+
+    /// The same, with the counts of debugging calls that earlier catalogs began.
+    pub fn build_with(
+        config: &Config,
+        definitions: &[Definition],
+        quotas: &mut DebugQuotas,
+    ) -> Result<Self, Vec<Complaint>> {
         let mut build = Build::new(config);
         for definition in definitions {
             for environment in &definition.environments {
                 build.publish(definition, environment);
             }
         }
-        build.finish(definitions)
+        build.finish(definitions, quotas)
     }
 
     /// One API on every host, in every environment and with every method. The error says what is wrong with the path.
@@ -72,51 +84,67 @@ impl Catalog {
             cors: false,
             responses: Arc::default(),
         });
-        let paths = if path.is_empty() {
-            Paths::every_path(Arc::clone(&api))
+        // Everything begins with `/`.
+        let (text, mode) = if path.is_empty() {
+            ("/", MatchMode::Prefix)
         } else {
-            let mut paths = Paths::default();
-            paths.insert(matched_form(&path)?, Arc::clone(&api));
-            paths
+            (path.as_str(), MatchMode::Normal)
         };
+        let escapes = PathEscapes::default();
+        let mut paths = Paths::default();
+        let place = paths.place(&Shape::of(text, escapes)?, mode);
+        paths.insert(place, Arc::clone(&api));
         let group = Group {
+            name: api.group.as_str().into(),
             elsewhere: Some(paths),
             ..Group::default()
         };
         Ok(Self {
             hosts: Hosts::Any(0),
             groups: vec![group],
+            escapes,
             apis: vec![api],
         })
     }
-}
-
-/// The form in which a defined path is compared with requests: percent-escapes decoded as theirs are. A `%` that begins
-/// no escape stands for itself, as spec 1.2 allows it in a path.
-fn matched_form(path: &str) -> Result<Vec<u8>, String> {
-    let encoded = encode(path);
-    let form = normalize(&encoded).map_err(|_| {
-        "no request can have it: it does not begin with `/`, climbs above the root or has control characters".to_owned()
-    })?;
-    Ok(form.into_owned())
 }
 
 /// A catalog in the making. What must be unique is unique in one group and environment: an environment may have another
 /// version of the same API, as published versions in the cloud do.
 struct Build<'a> {
     config: &'a Config,
-    groups: Vec<(String, Group)>,
-    names: HashMap<(usize, String, String), Place>,
-    routes: HashMap<(usize, String, Method, Vec<u8>, MatchMode), Place>,
+    groups: Vec<Group>,
+    /// Index of a group by its name.
+    indexes: HashMap<&'a str, usize>,
+    names: HashMap<Scoped<'a, &'a str>, &'a Place>,
+    routes: HashMap<Scoped<'a, (matcher::Place, Method)>, &'a Place>,
     apis: Vec<Arc<Api>>,
     complaints: Vec<Complaint>,
 }
+
+/// Notes where `key` was used first; the place of its first use if this is another one.
+fn claim<'a, K: Eq + Hash>(
+    known: &mut HashMap<K, &'a Place>,
+    key: K,
+    place: &'a Place,
+) -> Option<&'a Place> {
+    match known.entry(key) {
+        Entry::Occupied(first) => Some(first.get()),
+        Entry::Vacant(free) => {
+            free.insert(place);
+            None
+        }
+    }
+}
+
+/// Something of one group, by its index, in one environment.
+type Scoped<'a, T> = (usize, &'a str, T);
 
 impl<'a> Build<'a> {
     fn new(config: &'a Config) -> Self {
         Self {
             config,
             groups: Vec::new(),
+            indexes: HashMap::new(),
             names: HashMap::new(),
             routes: HashMap::new(),
             apis: Vec::new(),
@@ -124,11 +152,17 @@ impl<'a> Build<'a> {
         }
     }
 
-    fn publish(&mut self, definition: &Definition, environment: &str) {
+    fn publish(&mut self, definition: &'a Definition, environment: &'a str) {
         let group = self.group(&definition.group);
+        let known = |group: &mut Group| group.environments.remove(environment);
+        let mut paths = self
+            .groups
+            .get_mut(group)
+            .and_then(known)
+            .unwrap_or_default();
         for api in &definition.apis {
-            let path = match matched_form(&api.path) {
-                Ok(path) => path,
+            let shape = match Shape::of(&api.path, self.config.routing.path_escapes) {
+                Ok(shape) => shape,
                 Err(problem) => {
                     self.complaints.push(api.place.error(
                         format!("the path `{}` cannot be matched: {problem}", api.path),
@@ -137,51 +171,43 @@ impl<'a> Build<'a> {
                     continue;
                 }
             };
-            if !self.is_new(group, environment, api, &path) {
+            let place = paths.place(&shape, api.match_mode);
+            if !self.is_new(group, environment, api, place) {
                 continue;
             }
-            let Some(built) = self.api(&definition.group, environment, api) else {
-                continue;
-            };
-            let built = Arc::new(built);
-            self.apis.push(Arc::clone(&built));
-            if let Some((_, group)) = self.groups.get_mut(group) {
-                group
-                    .environments
-                    .entry(environment.into())
-                    .or_default()
-                    .insert(path, built);
+            if let Some(built) = self.api(&definition.group, environment, api) {
+                let built = Arc::new(built);
+                self.apis.push(Arc::clone(&built));
+                paths.insert(place, built);
             }
+        }
+        if let Some(group) = self.groups.get_mut(group) {
+            group.environments.insert(environment.into(), paths);
         }
     }
 
-    fn group(&mut self, name: &str) -> usize {
-        let found = self.groups.iter().position(|(known, _)| known == name);
-        found.unwrap_or_else(|| {
-            self.groups.push((name.to_owned(), Group::default()));
+    fn group(&mut self, name: &'a str) -> usize {
+        *self.indexes.entry(name).or_insert_with(|| {
+            self.groups.push(Group {
+                name: name.into(),
+                ..Group::default()
+            });
             self.groups.len() - 1
         })
     }
 
-    /// Spec 3.5: names are unique in a group, and so are method, path and match mode together.
+    /// Spec 3.5: names are unique in a group, and so are method, path and match mode together. Parameters of other names
+    /// make no other path.
     fn is_new(
         &mut self,
         group: usize,
-        environment: &str,
-        api: &ApiDefinition,
-        path: &[u8],
+        environment: &'a str,
+        api: &'a ApiDefinition,
+        place: matcher::Place,
     ) -> bool {
-        let name = (group, environment.to_owned(), api.name.clone());
-        let route = (
-            group,
-            environment.to_owned(),
-            api.method,
-            path.to_vec(),
-            api.match_mode,
-        );
-        let same_route = self.routes.get(&route).cloned();
-        let same_name = self.names.get(&name).cloned();
-        if let Some(first) = &same_route {
+        let route = (group, environment, (place, api.method));
+        let same_route = claim(&mut self.routes, route, &api.place);
+        if let Some(first) = same_route {
             self.complaints.push(
                 api.place
                     .error(
@@ -191,7 +217,9 @@ impl<'a> Build<'a> {
                     .with_code("APIG.3301"),
             );
         }
-        if let Some(first) = &same_name {
+        let name = (group, environment, api.name.as_str());
+        let same_name = claim(&mut self.names, name, &api.place);
+        if let Some(first) = same_name {
             self.complaints.push(
                 api.place
                     .error(
@@ -201,10 +229,6 @@ impl<'a> Build<'a> {
                     .with_code("APIG.3202"),
             );
         }
-        self.routes
-            .entry(route)
-            .or_insert_with(|| api.place.clone());
-        self.names.entry(name).or_insert_with(|| api.place.clone());
         same_route.is_none() && same_name.is_none()
     }
 
@@ -343,16 +367,21 @@ impl<'a> Build<'a> {
         None
     }
 
-    fn finish(mut self, definitions: &[Definition]) -> Result<Catalog, Vec<Complaint>> {
+    fn finish(
+        mut self,
+        definitions: &[Definition],
+        quotas: &mut DebugQuotas,
+    ) -> Result<Catalog, Vec<Complaint>> {
         self.check_rules(definitions);
         if !self.complaints.is_empty() {
             return Err(self.complaints);
         }
-        let hosts = Hosts::Known(self.known_hosts(&self.config.routing));
+        let hosts = Hosts::Known(Box::new(self.known_hosts(&self.config.routing, quotas)));
         self.apis.sort_by(|a, b| order(a).cmp(&order(b)));
         Ok(Catalog {
             hosts,
-            groups: self.groups.into_iter().map(|(_, group)| group).collect(),
+            groups: self.groups,
+            escapes: self.config.routing.path_escapes,
             apis: self.apis,
         })
     }
@@ -377,10 +406,9 @@ impl<'a> Build<'a> {
         }
     }
 
-    fn known_hosts(&self, routing: &Routing) -> Known {
-        let index = |name: &str| self.groups.iter().position(|(known, _)| known == name);
+    fn known_hosts(&mut self, routing: &'a Routing, quotas: &mut DebugQuotas) -> Known {
         let mut known = Known {
-            default: index(DEFAULT_GROUP),
+            default: self.indexes.get(DEFAULT_GROUP).copied(),
             inbound: routing
                 .inbound_addresses
                 .iter()
@@ -390,14 +418,25 @@ impl<'a> Build<'a> {
             ..Known::default()
         };
         for domain in &routing.domains {
-            // A group without APIs answers as one that is not there: 404.
-            let Some(group) = index(&domain.group) else {
-                continue;
+            // A group without APIs is known all the same: its domain is not served by a wildcard in its place.
+            let binding = Binding {
+                group: self.group(&domain.group),
+                http: domain.http,
+                https: domain.https,
             };
-            match domain.name.strip_prefix("*.") {
-                Some(parent) => known.wildcard.insert(parent.into(), group),
-                None => known.exact.insert(domain.name.as_str().into(), group),
+            let (names, name) = match domain.name.strip_prefix("*.") {
+                Some(parent) => (&mut known.wildcard, parent),
+                None => (&mut known.exact, domain.name.as_str()),
             };
+            names.entry(name.into()).or_default().push(binding);
+        }
+        quotas.prune();
+        for domain in &routing.debug_domains {
+            let calls = quotas.calls(&domain.group, domain.calls_per_day);
+            let group = self.group(&domain.group);
+            known
+                .debug
+                .insert(domain.name.as_str().into(), (group, calls));
         }
         known
     }

@@ -5,13 +5,15 @@
 
 mod build;
 mod debug;
+mod explain;
 mod hosts;
 mod load;
 mod mapping;
+mod matcher;
 mod member;
 mod path;
 mod responses;
-mod table;
+mod shape;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,42 +22,46 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::Scheme;
+use crate::close::CloseReason;
+use crate::config::{PathEscapes, Scheme};
 use crate::relay::policy::TunnelPolicy;
 
 pub use crate::definition::{MatchMode, Method, Schemes};
 pub use build::Forward;
-pub use debug::DebugCalls;
+pub use debug::{DebugCalls, DebugQuotas};
+pub use explain::{Candidate, Explanation, Host, Rule, Verdict};
 pub use load::{Loaded, Report, check, load, load_with_definitions};
 pub use mapping::{Call, MappingError, Outgoing};
-pub use path::normalize;
+pub use path::{encode_path, normalize};
 pub use responses::{Context, Rendered, ResponseSet};
 
 use hosts::Hosts;
-use table::Group;
+use matcher::Group;
 
 /// Everything that is served. Immutable: a reload builds a new one.
 #[derive(Debug)]
 pub struct Catalog {
     hosts: Hosts,
     groups: Vec<Group>,
+    escapes: PathEscapes,
     /// By group, environment, path and method.
     apis: Vec<Arc<Api>>,
 }
 
 impl Catalog {
-    /// The API that a request is for (spec 2.1 to 2.5). Allocates only for a path with `%` or dot segments.
+    /// The API that a request is for (spec 2.1 to 2.5). Allocates only for a path with `%` or dot segments, and for the
+    /// values of path parameters.
     pub fn route<'a>(&self, query: &Query<'a>) -> Result<Routed<'a>, Unrouted> {
         let unknown = |error| Unrouted {
             error,
             responses: None,
         };
-        let path = normalize(query.path).map_err(unknown)?;
+        let path = normalize(query.path, self.escapes).map_err(unknown)?;
+        let found = self.hosts.group(query).map_err(unknown)?;
+        let found = found.ok_or_else(|| unknown(RouteError::NoRoute))?;
         let group = self
-            .hosts
-            .group(query.host, query.inbound.ip())
-            .map_err(unknown)?
-            .and_then(|index| self.groups.get(index))
+            .groups
+            .get(found.group)
             .ok_or_else(|| unknown(RouteError::NoRoute))?;
         let refused = |error| Unrouted {
             error,
@@ -64,22 +70,25 @@ impl Catalog {
         let paths = group
             .paths(query.stage.unwrap_or(RELEASE))
             .ok_or_else(|| refused(RouteError::NoRoute))?;
-        let api = paths.api(&path, query.method).map_err(refused)?;
-        match api.schemes.refusal(query.scheme) {
-            None => Ok(Routed {
-                api: Arc::clone(api),
-                matched: Matched {
-                    remainder: path.len(),
-                    path,
-                    captures: Vec::new(),
-                },
-                debug: None,
-            }),
-            Some(https_only) => Err(Unrouted {
+        let hit = paths.find(&path, query.method).map_err(refused)?;
+        if let Some(https_only) = hit.api.schemes.refusal(query.scheme) {
+            return Err(Unrouted {
                 error: RouteError::WrongScheme { https_only },
-                responses: Some(Arc::clone(&api.responses)),
-            }),
+                responses: Some(Arc::clone(&hit.api.responses)),
+            });
         }
+        Ok(Routed {
+            api: Arc::clone(hit.api),
+            debug: found.debug.map(Arc::clone),
+            matched: Matched {
+                captures: hit.captures,
+                remainder: match hit.api.match_mode {
+                    MatchMode::Normal => path.len(),
+                    MatchMode::Prefix => hit.remainder,
+                },
+                path,
+            },
+        })
     }
 
     /// Every API by group, environment, path and method: for the start-up message, metrics and listings.
@@ -102,10 +111,10 @@ pub struct Routed<'a> {
 pub struct Matched<'a> {
     /// The normal form in which it was compared.
     pub path: Cow<'a, [u8]>,
-    /// The values of the API's path parameters, in their order, as ranges of `path`.
+    /// The values of the parameters in the API's path, in their order there, as ranges of `path`; never empty.
     pub captures: Vec<Range<usize>>,
     /// Where what follows the prefix of an API with prefix matching begins, slash included; the length of `path` where
-    /// nothing does.
+    /// nothing does. The slash at the end of a prefix such as `/test/` belongs to what follows.
     pub remainder: usize,
 }
 
@@ -146,8 +155,19 @@ pub enum RouteError {
     WrongScheme {
         https_only: bool,
     },
-    /// A host that cannot be one, or a path that climbs above the root: 400.
+    /// A host that cannot be one, or a path that climbs above the root or could be read in more ways than one: 400.
     BadTarget,
+}
+
+impl From<RouteError> for CloseReason {
+    fn from(error: RouteError) -> Self {
+        match error {
+            RouteError::NoRoute => Self::NoRoute,
+            RouteError::NoMethod => Self::NoMethod,
+            RouteError::WrongScheme { https_only } => Self::WrongScheme { https_only },
+            RouteError::BadTarget => Self::BadTarget,
+        }
+    }
 }
 
 /// One published API in one environment.

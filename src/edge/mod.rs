@@ -20,6 +20,7 @@ mod fields;
 mod forward;
 mod listen;
 mod patience;
+mod phrase;
 mod pool;
 mod refuse;
 mod relay;

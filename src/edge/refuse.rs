@@ -11,6 +11,7 @@ use monoio::time::timeout;
 use super::answer::{self, Latency, Persistence, put_persistence};
 use super::connection::Client;
 use super::fields::{FRAMING, is_one_of, put};
+use super::phrase::reason_phrase;
 use super::request::Request;
 use super::route::Wrong;
 use super::stream::Stream;
@@ -225,6 +226,14 @@ pub(super) fn write(
     if let Some(latency) = &last.latency {
         latency.put(out);
     }
+    put_extra(out, last, extra);
+    out.extend_from_slice(b"\r\n");
+    if last.body == Body::Sent {
+        out.extend_from_slice(body);
+    }
+}
+
+fn put_extra(out: &mut Vec<u8>, last: Last, extra: Extra) {
     match extra {
         // It ends the connection: what follows was meant for a tunnel.
         Extra::Upgrade => out.extend_from_slice(
@@ -235,10 +244,6 @@ pub(super) fn write(
             put_persistence(out, last.persistence, last.version);
         }
         Extra::None => put_persistence(out, last.persistence, last.version),
-    }
-    out.extend_from_slice(b"\r\n");
-    if last.body == Body::Sent {
-        out.extend_from_slice(body);
     }
 }
 
@@ -255,66 +260,6 @@ fn is_ours(name: &[u8]) -> bool {
     is_one_of(name, &FRAMING)
         || is_one_of(name, &[b"content-type", b"date", b"server"])
         || answer::is_ours(name)
-}
-
-/// The phrases of RFC 9110 §15 and its registry; none for a status that nobody has registered.
-fn reason_phrase(status: u16) -> &'static str {
-    match status {
-        200 => "OK",
-        201 => "Created",
-        202 => "Accepted",
-        203 => "Non-Authoritative Information",
-        204 => "No Content",
-        205 => "Reset Content",
-        206 => "Partial Content",
-        300 => "Multiple Choices",
-        301 => "Moved Permanently",
-        302 => "Found",
-        303 => "See Other",
-        304 => "Not Modified",
-        307 => "Temporary Redirect",
-        308 => "Permanent Redirect",
-        400 => "Bad Request",
-        401 => "Unauthorized",
-        402 => "Payment Required",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        406 => "Not Acceptable",
-        407 => "Proxy Authentication Required",
-        408 => "Request Timeout",
-        409 => "Conflict",
-        410 => "Gone",
-        411 => "Length Required",
-        412 => "Precondition Failed",
-        413 => "Content Too Large",
-        414 => "URI Too Long",
-        415 => "Unsupported Media Type",
-        416 => "Range Not Satisfiable",
-        417 => "Expectation Failed",
-        421 => "Misdirected Request",
-        422 => "Unprocessable Content",
-        423 => "Locked",
-        424 => "Failed Dependency",
-        425 => "Too Early",
-        426 => "Upgrade Required",
-        428 => "Precondition Required",
-        429 => "Too Many Requests",
-        431 => "Request Header Fields Too Large",
-        451 => "Unavailable For Legal Reasons",
-        // Not registered; the cloud uses it (spec 6.1).
-        494 => "Request Header Too Large",
-        500 => "Internal Server Error",
-        501 => "Not Implemented",
-        502 => "Bad Gateway",
-        503 => "Service Unavailable",
-        504 => "Gateway Timeout",
-        505 => "HTTP Version Not Supported",
-        507 => "Insufficient Storage",
-        508 => "Loop Detected",
-        511 => "Network Authentication Required",
-        _ => "",
-    }
 }
 
 #[cfg(test)]

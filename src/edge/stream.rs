@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::indexing_slicing, clippy::expect_used)]
 
+mod tls;
+
 use std::cell::{Cell, RefCell};
 use std::io::{self, Read};
 use std::net::Shutdown;
@@ -19,7 +21,8 @@ use super::pool::{Buffer, Full};
 use crate::close::Errno;
 use crate::relay::Endpoint;
 use crate::sys;
-use crate::tls::{Opened, TlsSession};
+use crate::tls::TlsSession;
+use tls::Tls;
 
 /// RFC 9112 §9.6: how long, and for how many bytes, a connection is read on after our last word, so that the peer's
 /// kernel does not throw that word away.
@@ -90,15 +93,6 @@ pub(super) struct Stream {
     duplicate: Option<OwnedFd>,
 }
 
-/// The TLS side of a connection. Never borrowed over an `await`.
-struct Tls {
-    session: Box<TlsSession>,
-    /// Received and not yet decrypted: part of a record.
-    ciphertext: Vec<u8>,
-    /// Handshake flights, alerts and sealed data on their way out, in the order in which they were sealed.
-    unsent: Vec<u8>,
-}
-
 impl Stream {
     /// Takes a non-blocking socket over.
     pub(super) fn new(socket: Socket) -> io::Result<Self> {
@@ -125,11 +119,7 @@ impl Stream {
 
     /// Puts TLS on a plain connection; `handshake` carries it through.
     pub(super) fn start_tls(&mut self, session: Box<TlsSession>) {
-        self.tls = Some(RefCell::new(Tls {
-            session,
-            ciphertext: Vec::new(),
-            unsent: Vec::new(),
-        }));
+        self.tls = Some(RefCell::new(Tls::new(session)));
     }
 
     /// Whether the TLS handshake, if there was one, took up an earlier session.
@@ -280,7 +270,7 @@ impl Stream {
             return Err(StreamError::Full(full));
         }
         let Some(opened) = opened else {
-            send_last_word(&self.socket, std::mem::take(&mut tls.unsent));
+            tls.send_last_word(&self.socket);
             return Err(StreamError::Tls);
         };
         self.eof.set(self.eof.get() | opened.peer_closed);
@@ -403,50 +393,6 @@ impl Stream {
     }
 }
 
-impl Tls {
-    /// Decrypts `bytes` behind what waits for its rest. `None` if the session is broken.
-    fn open(&mut self, bytes: &mut [u8], keep: &mut dyn FnMut(&[u8])) -> Option<Opened> {
-        let Self {
-            session,
-            ciphertext,
-            unsent,
-        } = self;
-        let opened = if ciphertext.is_empty() {
-            // The common case: what came is whole records, and nothing has to be kept.
-            let opened = session.open(bytes, keep, unsent).ok()?;
-            ciphertext.extend_from_slice(bytes.get(opened.consumed..).unwrap_or_default());
-            opened
-        } else {
-            ciphertext.extend_from_slice(bytes);
-            let opened = session.open(ciphertext, keep, unsent).ok()?;
-            ciphertext.drain(..opened.consumed);
-            opened
-        };
-        if ciphertext.is_empty() {
-            *ciphertext = Vec::new();
-        }
-        Some(opened)
-    }
-
-    fn seal(&mut self, bytes: &[u8]) -> Result<(), StreamError> {
-        let sealed = self.session.seal(bytes, &mut self.unsent);
-        sealed.map_err(|_| StreamError::Tls)
-    }
-
-    /// Whether all has been sent.
-    fn send_waiting(&mut self, socket: &TcpStream) -> Result<bool, StreamError> {
-        while !self.unsent.is_empty() {
-            match send(socket, &self.unsent) {
-                Ok(sent) if sent >= self.unsent.len() => self.unsent = Vec::new(),
-                Ok(sent) => drop(self.unsent.drain(..sent)),
-                Err(error) if is_for_later(&error) => return Ok(false),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(true)
-    }
-}
-
 /// `None` if nothing is there.
 fn receive(socket: &TcpStream, into: &mut [u8]) -> Result<Option<usize>, StreamError> {
     let fd = sys::descriptor_of(socket);
@@ -461,12 +407,6 @@ fn receive(socket: &TcpStream, into: &mut [u8]) -> Result<Option<usize>, StreamE
 fn send(socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     let fd = sys::descriptor_of(socket);
     SockRef::from(&fd).send_with_flags(bytes, libc::MSG_NOSIGNAL)
-}
-
-fn send_last_word(socket: &TcpStream, unsent: Vec<u8>) {
-    if let Err(error) = send(socket, &unsent) {
-        tracing::trace!(%error, "a last word could not be sent");
-    }
 }
 
 fn is_for_later(error: &io::Error) -> bool {

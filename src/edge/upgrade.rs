@@ -230,41 +230,36 @@ async fn hand_over(
         latency: request.is_debugging(buf).then_some(latency),
         date: wall_clock(),
     };
-    if answer.head.status != 101 {
+    let wrong = if answer.head.status != 101 {
         drop(permit);
         let ordinary = Ordinary {
             reply,
             timeout,
             early,
         };
-        return match ordinary
+        ordinary
             .relay(edge, client, request, connected, answer)
             .await
-        {
-            Ok(()) => {}
-            Err((client, reason)) => {
-                let wrong = Wrong::with_api(reason, &api);
-                refuse::upgrade(edge, client, request, buf, &wrong).await;
+    } else {
+        match check_answer(&answer.head, &answer.buf, &offer, buf) {
+            Ok(upgraded) => {
+                let switch = Switch {
+                    upgraded,
+                    policy,
+                    permit,
+                    early,
+                    connected,
+                    answer,
+                    reply,
+                };
+                return switch.complete(edge, client, request).await;
             }
-        };
-    }
-    match check_answer(&answer.head, &answer.buf, &offer, buf) {
-        Ok(upgraded) => {
-            let switch = Switch {
-                upgraded,
-                policy,
-                permit,
-                early,
-                connected,
-                answer,
-                reply,
-            };
-            switch.complete(edge, client, request).await;
+            Err(error) => Err((client, CloseReason::BadAnswer(error))),
         }
-        Err(error) => {
-            let wrong = Wrong::with_api(CloseReason::BadAnswer(error), &api);
-            refuse::upgrade(edge, client, request, buf, &wrong).await;
-        }
+    };
+    if let Err((client, reason)) = wrong {
+        let wrong = Wrong::with_api(reason, &api);
+        refuse::upgrade(edge, client, request, buf, &wrong).await;
     }
 }
 

@@ -151,8 +151,8 @@ pub enum CloseReason {
     WrongScheme {
         https_only: bool,
     },
-    /// An ordinary call where only upgrades are served.
-    NotAnUpgrade,
+    /// An `Expect` that is not `100-continue` (RFC 9110 §10.1.1).
+    BadExpectation,
     /// An upgrade to an API whose backend is asked with a method that no opening handshake has (spec 1.6).
     NoUpgrade,
     /// The connection limit is reached, or no descriptor is left.
@@ -348,8 +348,8 @@ impl CloseReason {
             | Self::BadHead(HeadError::Malformed(_))
             | Self::BadBody(_)
             | Self::BadTarget
-            | Self::NotAnUpgrade
             | Self::NoUpgrade => Some(API_REQUEST_ERROR),
+            Self::BadExpectation => Some(error(417, "APIG.0201", "API request error")),
             Self::BadParameter => Some(typed(
                 ErrorType::RequestParametersFailure,
                 API_REQUEST_ERROR,
@@ -443,7 +443,7 @@ impl CloseReason {
             | Self::NoRoute
             | Self::NoMethod
             | Self::WrongScheme { .. }
-            | Self::NotAnUpgrade
+            | Self::BadExpectation
             | Self::NoUpgrade
             | Self::ConnectionLimit
             | Self::NoPermit
@@ -495,7 +495,6 @@ impl CloseReason {
             | Self::NoPermit
             | Self::NoHeadRoom
             | Self::PortsExhausted
-            | Self::NotAnUpgrade
             | Self::BackendDenied
             | Self::TlsKeysUsedUp(_) => Blame::Proxy,
             Self::BadFrame(side, _)
@@ -514,6 +513,7 @@ impl CloseReason {
             | Self::NoMethod
             | Self::NoUpgrade
             | Self::WrongScheme { .. }
+            | Self::BadExpectation
             | Self::NoProxyHeader
             | Self::UnknownClient
             | Self::DebugQuota
@@ -571,7 +571,7 @@ impl CloseReason {
             Self::NoRoute => 21,
             Self::NoMethod => 22,
             Self::WrongScheme { .. } => 23,
-            Self::NotAnUpgrade => 24,
+            Self::BadExpectation => 24,
             Self::ConnectionLimit => 25,
             Self::NoPermit => 26,
             Self::NameNotResolved => 27,
@@ -625,7 +625,7 @@ pub const LABELS: [&str; 48] = [
     "no_route",
     "no_method",
     "wrong_scheme",
-    "not_an_upgrade",
+    "bad_expectation",
     "connection_limit",
     "no_permit",
     "name_not_resolved",

@@ -5,6 +5,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -16,6 +17,9 @@ use crate::close::{CloseReason, Errno};
 use crate::config::Scheme;
 use crate::sys;
 use crate::tls::TlsSession;
+
+/// Longest time for a connection to a backend, whatever the API's timeout (spec U5).
+pub(super) const CONNECT_MAX: Duration = Duration::from_secs(60);
 
 /// A backend that has accepted us.
 pub(super) struct Connected {
@@ -50,8 +54,14 @@ pub(super) async fn connect(
 async fn try_connect(edge: &Edge, member: &Member, turn: usize) -> Result<Connected, CloseReason> {
     let resolved = edge.resolver.resolve(&member.host, member.port).await;
     let addresses = resolved.map_err(|_| CloseReason::NameNotResolved)?;
+    let denied = &edge.config.backends.denied;
     let mut last = CloseReason::NameNotResolved;
     for &address in in_turn(&addresses, turn) {
+        // Looked at here, where no name can hide it (spec 5.2).
+        if denied.iter().any(|network| network.contains(address.ip())) {
+            last = CloseReason::BackendDenied;
+            continue;
+        }
         match connect_to(edge, address, turn).await {
             Ok(stream) => {
                 let stream = secure(edge, stream, member).await?;

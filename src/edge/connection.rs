@@ -11,11 +11,12 @@ use super::accept::Door;
 use super::pool::Buffer;
 use super::request::{self, Heard, Request};
 use super::stream::Stream;
-use super::{Began, Edge, Peer, refuse, route, upgrade};
+use super::{Began, Edge, Peer, call, refuse, upgrade};
 use crate::close::{CloseReason, Deadline};
 use crate::connections::Place;
 use crate::observe::metrics::EdgeMetrics;
 use crate::proto::handshake::{Intent, intent};
+use crate::race::yield_now;
 use crate::tls::TlsSession;
 
 /// A client that has been let in.
@@ -58,7 +59,7 @@ pub(super) async fn serve(edge: Rc<Edge>, mut client: Client, door: Rc<Door>) {
     }
     let mut first = Some(deadline);
     loop {
-        match request::hear(&edge, &mut client, &mut buf, first.take()).await {
+        match request::hear(&edge, &client, &mut buf, first.take()).await {
             Heard::Nothing => return client.stream.close(&edge.scratch).await,
             Heard::Wrong(began, reason) => return refuse::last(&edge, client, began, reason).await,
             Heard::Request(request) => match answer(&edge, client, buf, request).await {
@@ -84,7 +85,7 @@ async fn shake_hands(
         Ok(Err(error)) => Err(request::broken(error)),
         Ok(Ok(())) => {
             edge.metrics.tls_handshakes.add(1);
-            if client.stream.tls().is_some_and(TlsSession::is_resumed) {
+            if client.stream.is_resumed() {
                 edge.metrics.tls_resumptions.add(1);
             }
             Ok(())
@@ -92,11 +93,12 @@ async fn shake_hands(
     }
 }
 
-/// Answers one request. `buf` begins with its head, and comes back without it if another request may follow.
+/// Answers one request. `buf` begins with its head; what comes back has only what the client sent behind the request,
+/// if another may follow.
 async fn answer(
     edge: &Rc<Edge>,
     client: Client,
-    mut buf: Buffer,
+    buf: Buffer,
     request: Request,
 ) -> Option<(Client, Buffer)> {
     match intent(&request.head, &buf) {
@@ -105,10 +107,12 @@ async fn answer(
             None
         }
         Intent::Call => {
-            let reason = route::refuse_call(edge, &client.peer, &request, &buf);
-            let client = refuse::call(edge, client, &request, &buf, reason).await?;
-            buf.consume(request.head.len);
-            Some((client, buf))
+            let (client, rest) = call::serve(edge, client, buf, request).await?;
+            if !rest.is_empty() {
+                // A client whose requests are all here already keeps nobody else waiting.
+                yield_now().await;
+            }
+            Some((client, rest))
         }
     }
 }

@@ -2,28 +2,35 @@
 //! Straight-line async code on a monoio runtime, one file a step. It knows HTTP and routing, and no WebSocket frame.
 //!
 //! ```text
-//!  listen ─► accept ─► connection ─► request ─► route ─► upgrade ─► connect ─► forward ─► answer ─► relay
-//!                          ▲            │         │         │          │                    │
-//!                          └─keep-alive─┴──refuse─┴─────────┴──────────┴────────────────────┘
+//!  listen ─► accept ─► connection ─► request ─► route ─┬─► upgrade ─► connect ─► forward ─► answer ─► tunnel
+//!                          ▲            │         │      └─► call ────► connect ─► forward ─► answer ─► relay
+//!                          │            │         │            │          │                    │          │
+//!                          └─keep-alive─┴──refuse─┴────────────┴──────────┴────────────────────┴──────────┘
 //! ```
 #![forbid(unsafe_code)]
 #![warn(clippy::indexing_slicing, clippy::expect_used)]
 
 mod accept;
 mod answer;
+mod call;
 mod connect;
 mod connection;
+mod cors;
 mod fields;
 mod forward;
 mod listen;
+mod patience;
+mod phrase;
 mod pool;
 mod refuse;
+mod relay;
 mod request;
 mod route;
 mod stream;
 #[cfg(test)]
 mod tests;
 mod upgrade;
+mod watch;
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
@@ -55,6 +62,7 @@ pub use crate::connections::Connections;
 pub use listen::{Listener, bind, bind_from};
 
 use accept::Door;
+use call::IdleBackends;
 use pool::Pool;
 use stream::Scratch;
 
@@ -149,7 +157,7 @@ impl EdgeHandle {
         self.tell(Command::Stop);
     }
 
-    /// Requests for an upgrade that have not got their answer: what may still become a tunnel.
+    /// Requests that have not got all of their answer: calls, and what may still become a tunnel.
     pub fn on_their_way(&self) -> u64 {
         self.on_their_way.load(Relaxed)
     }
@@ -228,6 +236,7 @@ impl Prepared {
         let edge = Edge {
             pool: Rc::new(pool),
             scratch: Scratch::default(),
+            idle_backends: IdleBackends::default(),
             catalog: RefCell::new(self.catalog),
             config: self.config,
             client: self.client,
@@ -300,6 +309,7 @@ struct Edge {
     on_their_way: Arc<AtomicU64>,
     pool: Rc<Pool>,
     scratch: Scratch,
+    idle_backends: IdleBackends,
     /// Counts requests, for whatever is used in turn.
     turn: Cell<usize>,
     /// Connections between two requests.
@@ -336,6 +346,22 @@ impl Edge {
     fn refused(&self, refusal: Refusal) {
         self.metrics.refused.count(refusal.reason);
         self.log.refused(&refusal);
+    }
+}
+
+/// Counts a request that has not got all of its answer: a drain waits for it.
+struct InProgress(Arc<AtomicU64>);
+
+impl InProgress {
+    fn new(edge: &Edge) -> Self {
+        edge.on_their_way.fetch_add(1, Relaxed);
+        Self(Arc::clone(&edge.on_their_way))
+    }
+}
+
+impl Drop for InProgress {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
     }
 }
 

@@ -1,4 +1,4 @@
-//! JSON lines about tunnels: one when a tunnel opens, one when it ends, one for a request that got no tunnel.
+//! JSON lines: one when a tunnel opens, one when it ends, one for each call, one for a request that got neither.
 //!
 //! Payload, cookies, tokens, paths and query strings never appear here. Neither does the subprotocol: some clients carry
 //! a bearer token in it.
@@ -70,6 +70,29 @@ pub struct Refusal {
     pub status: Option<u16>,
     pub at: SystemTime,
     /// From the first byte of the request head to the answer.
+    pub duration: Duration,
+}
+
+/// A call for an API that was known, however it went.
+#[derive(Clone, Copy, Debug)]
+pub struct CallEnd<'a> {
+    pub id: RequestId,
+    pub api: &'a str,
+    pub group: &'a str,
+    pub environment: &'a str,
+    pub method: &'a str,
+    pub scheme: Scheme,
+    pub client: SocketAddr,
+    /// The last one that was asked.
+    pub backend: Option<SocketAddr>,
+    /// The status that was sent.
+    pub status: Option<u16>,
+    pub reason: CloseReason,
+    /// Of the bodies, framing included.
+    pub bytes_from_client: u64,
+    pub bytes_from_backend: u64,
+    pub at: SystemTime,
+    /// From the first byte of the request head to the end of the answer.
     pub duration: Duration,
 }
 
@@ -177,6 +200,31 @@ impl AccessLog {
         });
     }
 
+    pub fn call(&self, end: &CallEnd<'_>) {
+        self.write(|| CallLine {
+            time: Utc(end.at),
+            event: "call",
+            id: end.id,
+            api: end.api,
+            group: end.group,
+            environment: end.environment,
+            method: end.method,
+            scheme: match end.scheme {
+                Scheme::Http => "http",
+                Scheme::Https => "https",
+            },
+            client: end.client,
+            backend: end.backend,
+            status: end.status,
+            reason: end.reason.label(),
+            detail: format!("{:?}", end.reason),
+            blame: end.reason.blame().label(),
+            duration_ms: Millis(end.duration),
+            bytes_from_client: end.bytes_from_client,
+            bytes_from_backend: end.bytes_from_backend,
+        });
+    }
+
     /// Lines that found the queue full.
     pub fn dropped(&self) -> u64 {
         self.0
@@ -274,6 +322,27 @@ struct Refused {
     detail: String,
     blame: &'static str,
     duration_ms: Millis,
+}
+
+#[derive(Serialize)]
+struct CallLine<'a> {
+    time: Utc,
+    event: &'static str,
+    id: RequestId,
+    api: &'a str,
+    group: &'a str,
+    environment: &'a str,
+    method: &'a str,
+    scheme: &'static str,
+    client: SocketAddr,
+    backend: Option<SocketAddr>,
+    status: Option<u16>,
+    reason: &'static str,
+    detail: String,
+    blame: &'static str,
+    duration_ms: Millis,
+    bytes_from_client: u64,
+    bytes_from_backend: u64,
 }
 
 fn scheme(scheme: Scheme) -> &'static str {

@@ -173,12 +173,31 @@ impl Registry {
         let mut refused = families.family(
             "ringgate_requests_refused_total",
             Kind::Counter,
-            "Connections and requests that ended without a tunnel, by reason.",
+            "Connections and requests that ended without a tunnel or an answer of their API, by reason.",
         );
         let of_edge = |position| !is_tunnel_end(position);
         for (reason, n) in reasons(self.edges.iter().map(|edge| &edge.refused), of_edge) {
             refused.sample(&[("reason", reason)], n);
         }
+        let mut calls = families.family(
+            "ringgate_calls_total",
+            Kind::Counter,
+            "Calls that were no upgrades, by the class of the status they got.",
+        );
+        let by_class = self.edges.iter().map(|edge| edge.calls.values());
+        for (status, n) in sum_by_label(by_class) {
+            calls.sample(&[("status", status)], n);
+        }
+        families.counter(
+            "ringgate_backend_connections_reused_total",
+            "Calls asked on a connection that an earlier call had left.",
+            self.edge(|edge| &edge.backends_reused),
+        );
+        families.gauge(
+            "ringgate_backend_connections_idle",
+            "Connections to backends that wait for a call.",
+            self.edge(|edge| &edge.backends_idle),
+        );
         families.counter(
             "ringgate_backend_connects_total",
             "Connects to backends that were tried.",
@@ -469,7 +488,7 @@ mod tests {
         let labels = labels.strip_suffix('}').unwrap();
         for label in labels.split(',').filter(|label| !label.is_empty()) {
             let (name, value) = label.split_once('=').unwrap();
-            assert!(["reason", "side", "code", "le", "version"].contains(&name));
+            assert!(["reason", "side", "code", "le", "status", "version"].contains(&name));
             assert!(value.len() > 2 && value.starts_with('"') && value.ends_with('"'));
         }
     }

@@ -13,6 +13,7 @@
 mod support;
 
 mod admin;
+mod calls;
 mod cli;
 mod faults;
 mod handshake;

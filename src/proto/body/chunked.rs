@@ -56,12 +56,21 @@ impl Chunked {
         self.state == State::End
     }
 
-    pub(super) fn scan(&mut self, bytes: &[u8]) -> Result<usize, BodyError> {
+    /// See `BodyScanner::decode`.
+    pub(super) fn scan(
+        &mut self,
+        bytes: &[u8],
+        data: &mut dyn FnMut(&[u8]),
+    ) -> Result<usize, BodyError> {
         let mut rest = bytes;
         loop {
             rest = match (self.state, rest) {
                 (State::End, _) | (_, []) => return Ok(bytes.len() - rest.len()),
-                (State::Data, _) => self.skip_data(rest),
+                (State::Data, _) => {
+                    let (of_chunk, after) = self.split_data(rest);
+                    data(of_chunk);
+                    after
+                }
                 (_, [byte, after @ ..]) => {
                     self.state = self.step(*byte)?;
                     after
@@ -70,13 +79,14 @@ impl Chunked {
         }
     }
 
-    fn skip_data<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+    /// What belongs to the chunk, and what follows it.
+    fn split_data<'a>(&mut self, bytes: &'a [u8]) -> (&'a [u8], &'a [u8]) {
         let len = usize::try_from(self.left).map_or(bytes.len(), |left| left.min(bytes.len()));
         self.left = self.left.saturating_sub(len as u64);
         if self.left == 0 {
             self.state = State::DataEnd;
         }
-        bytes.get(len..).unwrap_or_default()
+        bytes.split_at_checked(len).unwrap_or((bytes, &[]))
     }
 
     /// The state after one byte of framing.

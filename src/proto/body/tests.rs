@@ -20,6 +20,33 @@ fn a_length_is_counted_down() {
     check(BodyLength::Length(u64::MAX), "abc", Ok((3, false)));
 }
 
+/// However the bytes are cut, what the body says is the same.
+#[test]
+fn data_is_told_from_the_framing_around_it() {
+    let chunked = "3;x=y\r\nabc\r\nA\r\n0123456789\r\n0\r\nA: b\r\n\r\nnext";
+    for (length, bytes, expected) in [
+        (BodyLength::None, "abc", ""),
+        (BodyLength::Length(2), "abc", "ab"),
+        (BodyLength::UntilClose, "abc", "abc"),
+        (BodyLength::Chunked, chunked, "abc0123456789"),
+    ] {
+        for cut in 0..=bytes.len() {
+            let mut scanner = BodyScanner::new(length);
+            let mut data = Vec::new();
+            let (first, second) = bytes.split_at(cut);
+            for piece in [first, second] {
+                let decoded = scanner.decode(piece.as_bytes(), &mut |bytes| data.extend(bytes));
+                assert!(decoded.is_ok(), "{bytes:?} cut at {cut}");
+            }
+            assert_eq!(
+                String::from_utf8(data).unwrap(),
+                expected,
+                "{bytes:?} cut at {cut}"
+            );
+        }
+    }
+}
+
 #[test]
 fn only_a_body_until_close_is_ended_by_it() {
     check(BodyLength::UntilClose, "abc", Ok((3, false)));

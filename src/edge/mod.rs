@@ -17,6 +17,7 @@ mod fields;
 mod forward;
 mod listen;
 mod pool;
+mod proxy_header;
 mod refuse;
 mod request;
 mod route;
@@ -339,7 +340,7 @@ impl Edge {
     }
 }
 
-/// A client's connection as it was accepted.
+/// A client's connection as it was accepted, or as its PROXY protocol header says it is.
 #[derive(Clone, Copy, Debug)]
 struct Peer {
     client: std::net::SocketAddr,

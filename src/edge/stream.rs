@@ -83,7 +83,7 @@ pub(super) struct Stream {
     /// Handshake flights, alerts and sealed data on their way out.
     unsent: Vec<u8>,
     eof: bool,
-    /// The peer has sent something.
+    /// The peer has sent something, since TLS began if it did.
     heard: bool,
     /// A poll was given up and may still be in the ring.
     poll_left: bool,
@@ -117,16 +117,18 @@ impl Stream {
         }
     }
 
-    /// Puts TLS on a plain connection; `handshake` carries it through.
-    pub(super) fn start_tls(&mut self, session: Box<TlsSession>) {
+    /// Puts TLS on a plain connection; `handshake` carries it through. `received` was read from it already.
+    pub(super) fn start_tls(&mut self, session: Box<TlsSession>, received: &[u8]) {
         self.tls = Some(session);
+        self.ciphertext = received.to_vec();
+        self.heard = !received.is_empty();
     }
 
     pub(super) fn tls(&self) -> Option<&TlsSession> {
         self.tls.as_deref()
     }
 
-    /// Whether the peer has ever sent a byte: a probe that only connects does not.
+    /// Whether the peer has ever sent a byte, of TLS where that is spoken: a probe that only connects does not.
     pub(super) fn has_heard(&self) -> bool {
         self.heard
     }
@@ -137,7 +139,7 @@ impl Stream {
         scratch: &Scratch,
         into: &mut Buffer,
     ) -> Result<(), StreamError> {
-        self.feed(&mut [], into)?; // The first flight, if it is ours.
+        self.feed(&mut [], into)?; // The first flight, if it is ours, or what it is answered with.
         loop {
             self.flush().await?;
             if !self.tls.as_deref().is_some_and(TlsSession::is_handshaking) {

@@ -18,6 +18,7 @@ mod faults;
 mod handshake;
 mod messages;
 mod peers;
+mod proxy_protocol;
 mod refusals;
 mod stop;
 mod tls;

@@ -8,7 +8,8 @@ use super::{CertificateFiles, DefinitionFiles, Reader, set};
 use crate::catalog::{DEFAULT_GROUP, RELEASE};
 use crate::config::{ApiRules, Domain, DomainPort, Environment, Listener, Protection, Scheme};
 use crate::definition::is_variable_name;
-use crate::document::{Item, Table, plural};
+use crate::document::{Complaints, Item, Table, plural};
+use crate::network::Network;
 
 const PROTOCOLS: [(&str, Scheme); 4] = [
     ("https", Scheme::Https),
@@ -64,6 +65,8 @@ impl Reader {
             )
         });
         let scheme = protocol.and_then(|item| item.choice(&PROTOCOLS, complaints));
+        let proxy_protocol = table.take("proxy_protocol");
+        let proxy_protocol_from = proxy_protocol.map(|item| networks(&item, complaints));
         let (Some(address), Some(item), Some(scheme)) = (parsed, address, scheme) else {
             return;
         };
@@ -79,7 +82,7 @@ impl Reader {
         listeners.push(Listener {
             address,
             scheme,
-            proxy_protocol_from: Vec::new(),
+            proxy_protocol_from: proxy_protocol_from.unwrap_or_default(),
         });
     }
 
@@ -365,4 +368,24 @@ fn domain_name(text: &str) -> Option<String> {
                     .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
         });
     valid.then(|| name.to_ascii_lowercase())
+}
+
+/// The load balancers that speak the PROXY protocol. An empty list might be read as everybody or as nobody.
+fn networks(item: &Item<'_>, complaints: &mut Complaints) -> Vec<Network> {
+    let entries = item.list(complaints);
+    if entries.is_empty() {
+        complaints.error(
+            &item.place(complaints),
+            "no network is listed",
+            "list the load balancers, such as \"10.0.0.0/8\", or leave the key out",
+        );
+    }
+    let mut network = |entry: &Item<'_>| {
+        entry.parsed(
+            "an address or network, such as \"10.0.0.7\" or \"10.0.0.0/8\"",
+            |text| text.parse().ok(),
+            complaints,
+        )
+    };
+    entries.iter().filter_map(&mut network).collect()
 }

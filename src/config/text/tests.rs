@@ -44,6 +44,7 @@ protocol = "wss"
 [[listeners]]
 address = "[::]:80"
 protocol = "http"
+proxy_protocol = ["10.0.0.0/8", "2001:db8::7"]
 [[certificates]]
 certificate = "first.pem"
 key = "first.key"
@@ -131,6 +132,9 @@ frames = "opaque"
     );
     assert_eq!(config.listeners[0].scheme, Scheme::Https);
     assert_eq!(config.listeners[1].address.to_string(), "[::]:80");
+    assert_eq!(config.listeners[0].proxy_protocol_from, []);
+    let networks = ["10.0.0.0/8", "2001:db8::7"].map(|text| text.parse().unwrap());
+    assert_eq!(config.listeners[1].proxy_protocol_from, networks);
     // The default one comes first, and relative paths begin where the file stands.
     assert_eq!(
         draft.certificates[0].certificate.to_str(),
@@ -467,6 +471,14 @@ fn what_the_whole_lacks_is_said() {
         (
             "listeners = [{ address = \"0.0.0.0\", protocol = \"http\" }]",
             "an address with port",
+        ),
+        (
+            "listeners = [{ address = \"0.0.0.0:80\", protocol = \"http\", proxy_protocol = [] }]",
+            "no network is listed",
+        ),
+        (
+            "listeners = [{ address = \"0.0.0.0:80\", protocol = \"http\", proxy_protocol = [\"10.0.0.0/33\"] }]",
+            "\"10.0.0.0/33\" is not an address or network",
         ),
     ] {
         let found = Config::from_text("ringgate.toml", text).unwrap_err();

@@ -3,6 +3,8 @@
 //! The first bytes of `data` choose settings and where to cut, the others are the input.
 #![forbid(unsafe_code)]
 
+mod framing;
+
 use std::fmt::Debug;
 
 use super::body::{BodyLength, BodyScanner};
@@ -10,6 +12,7 @@ use super::frame::{FrameError, FrameScanner, Masking, Tally};
 use super::handshake::{self, Extensions, Intent};
 use super::head::{self, Field, HeadError, HeadLimits, HeadSeeker, RequestHead, is_token};
 use super::proxy_protocol::{self, HEADER_BYTES_MAX};
+pub use framing::{fuzz_request_framing, fuzz_response_framing};
 
 /// Prefixes longer than this are not all tried, as that takes time by the square of it.
 const PREFIX_BYTES_MAX: usize = 512;
@@ -447,5 +450,7 @@ mod tests {
         replay("body", fuzz_body);
         replay("frame", fuzz_frame);
         replay("proxy_protocol", fuzz_proxy_protocol);
+        replay("request_framing", fuzz_request_framing);
+        replay("response_framing", fuzz_response_framing);
     }
 }

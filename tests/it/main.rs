@@ -15,6 +15,7 @@ mod support;
 mod admin;
 mod cli;
 mod faults;
+mod framing;
 mod handshake;
 mod messages;
 mod peers;

@@ -1,4 +1,4 @@
-//! Python's `websockets` as client and server.
+//! Peers in Python: `websockets` as client and server, and whatever else a test brings a script for.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -10,22 +10,34 @@ use serde_json::Value;
 use super::DEADLINE;
 use super::program::{output_of, read_lines};
 
-/// Whether the package is there. Where `RINGGATE_REQUIRE_PEERS` is 1, as in CI, its absence is a failure.
+/// Whether `websockets` is there.
 pub(crate) fn available() -> bool {
-    let found = Command::new("python3")
-        .args(["-c", "import websockets.sync.client"])
+    available_with("websockets.sync.client")
+}
+
+/// Whether Python can import these modules, with commas between them.
+pub(crate) fn available_with(modules: &str) -> bool {
+    let mut python = Command::new("python3");
+    python.args(["-c", &format!("import {modules}")]);
+    require(python, &format!("python3 cannot import {modules}"))
+}
+
+/// Whether `probe` runs well. Where `RINGGATE_REQUIRE_PEERS` is 1, as in CI, it is a failure if it does not.
+pub(crate) fn require(mut probe: Command, lack: &str) -> bool {
+    let found = probe
+        .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success());
     let required = std::env::var("RINGGATE_REQUIRE_PEERS").is_ok_and(|value| value == "1");
-    assert!(found || !required, "python3 has no package `websockets`");
+    assert!(found || !required, "{lack}");
     if !found {
-        eprintln!("skipped: python3 has no package `websockets`");
+        eprintln!("skipped: {lack}");
     }
     found
 }
 
-fn script(name: &str) -> PathBuf {
+pub(crate) fn script(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("tests/it/peers")
         .join(name)

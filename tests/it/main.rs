@@ -14,6 +14,7 @@ mod support;
 
 mod admin;
 mod cli;
+mod curl;
 mod faults;
 mod framing;
 mod handshake;
@@ -21,5 +22,6 @@ mod messages;
 mod peers;
 mod proxy_protocol;
 mod refusals;
+mod socketio;
 mod stop;
 mod tls;

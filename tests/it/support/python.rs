@@ -8,7 +8,7 @@ use std::sync::mpsc::Receiver;
 use serde_json::Value;
 
 use super::DEADLINE;
-use super::program::{output_of, read_lines};
+use super::program::{Ringgate, output_of, read_lines};
 
 /// Whether `websockets` is there.
 pub(crate) fn available() -> bool {
@@ -43,7 +43,7 @@ pub(crate) fn script(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// A server process: it echoes text and binary, offers permessage-deflate, and prints a JSON line for each end.
+/// A server process, which prints its port, and then a JSON line for whatever it has to tell.
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
@@ -52,9 +52,14 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    /// One on `websockets`: it echoes text and binary, offers permessage-deflate, and tells of each conversation's end.
     pub(crate) fn start() -> Self {
+        Self::start_script("server.py")
+    }
+
+    pub(crate) fn start_script(name: &str) -> Self {
         let mut child = Command::new("python3")
-            .arg(script("server.py"))
+            .arg(script(name))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -89,14 +94,25 @@ impl Drop for Server {
     }
 }
 
-/// Runs the client in one of its modes to its end, and returns what it printed.
+/// Runs the client on `websockets` in one of its modes to its end, and returns what it printed.
 pub(crate) fn client(mode: &str, url: &str, authority: Option<&PathBuf>) -> Value {
+    run_client("client.py", mode, url, authority)
+}
+
+/// The same with the client `name`, which trusts the program's certificate.
+pub(crate) fn converse(name: &str, mode: &str, url: &str, program: &Ringgate) -> Value {
+    let authority = program.workspace.certificate.certificate.clone();
+    let authority = url.starts_with("https:").then_some(authority);
+    run_client(name, mode, url, authority.as_ref())
+}
+
+fn run_client(name: &str, mode: &str, url: &str, authority: Option<&PathBuf>) -> Value {
     let mut command = Command::new("python3");
-    command.arg(script("client.py")).args([mode, url]);
+    command.arg(script(name)).args([mode, url]);
     if let Some(authority) = authority {
         command.arg(authority);
     }
     let output = output_of(&mut command);
-    assert_eq!(output.code, Some(0), "client.py {mode}: {output:?}");
+    assert_eq!(output.code, Some(0), "{name} {mode}: {output:?}");
     serde_json::from_str(&output.stdout).unwrap()
 }

@@ -289,6 +289,7 @@ fn bind(listeners: &[config::Listener]) -> Result<Vec<edge::Listener>, Failure> 
         .map(|listener| {
             let (address, scheme) = (listener.address, listener.scheme);
             edge::bind(address, scheme)
+                .map(|bound| bound.with_proxy_protocol_from(&listener.proxy_protocol_from))
                 .map_err(|error| failure(format!("cannot listen on {address}: {error}")))
         })
         .collect()

@@ -24,6 +24,7 @@ use super::{Began, Edge, Peer, wall_clock};
 use crate::close::CloseReason;
 use crate::config::Scheme;
 use crate::connections::Place;
+use crate::network::Network;
 use crate::race::{First, race};
 use crate::sys::{self, Accepted};
 
@@ -40,6 +41,8 @@ pub(super) struct Door {
     address: SocketAddr,
     /// Present on a TLS listener.
     pub(super) tls: Option<Arc<ServerConfig>>,
+    /// Who may come by it, with a PROXY protocol header; empty where everybody may, without one.
+    proxy_protocol_from: Vec<Network>,
 }
 
 impl Door {
@@ -47,7 +50,18 @@ impl Door {
         Self {
             address: listener.address(),
             tls: (listener.scheme() == Scheme::Https).then(|| Arc::clone(tls)),
+            proxy_protocol_from: listener.proxy_protocol_from().to_vec(),
         }
+    }
+
+    pub(super) fn demands_proxy_header(&self) -> bool {
+        !self.proxy_protocol_from.is_empty()
+    }
+
+    /// Whether a connection from `client` may be served: whoever sends a header says what the client's address is.
+    fn admits(&self, client: SocketAddr) -> bool {
+        let from = &self.proxy_protocol_from;
+        from.is_empty() || from.iter().any(|network| network.contains(client.ip()))
     }
 
     fn scheme(&self) -> Scheme {
@@ -160,6 +174,9 @@ impl Accepting {
             inbound: self.door.inbound(&socket),
             scheme: self.door.scheme(),
         };
+        if !self.door.admits(client) {
+            return self.turn_away(socket, peer, CloseReason::NoProxyHeader);
+        }
         let Some(place) = edge.connections.enter() else {
             return self.turn_away(socket, peer, CloseReason::ConnectionLimit);
         };
@@ -183,7 +200,8 @@ impl Accepting {
         })
     }
 
-    /// Says that there is no room, as far as that takes no waiting. On a TLS listener an answer would cost a handshake.
+    /// Closes with the answer that `reason` has, as far as that takes no waiting. On a TLS listener it would cost a
+    /// handshake.
     fn turn_away(&self, socket: Socket, peer: Peer, reason: CloseReason) {
         let began = Began::now(&self.edge);
         let mut status = None;
@@ -217,7 +235,12 @@ impl Accepting {
                 inbound: self.door.inbound(&socket),
                 scheme: self.door.scheme(),
             };
-            self.turn_away(socket, peer, CloseReason::ConnectionLimit);
+            let reason = if self.door.admits(client) {
+                CloseReason::ConnectionLimit
+            } else {
+                CloseReason::NoProxyHeader
+            };
+            self.turn_away(socket, peer, reason);
         }
         self.reserve.take();
     }

@@ -151,7 +151,7 @@ async fn secure(edge: &Edge, mut stream: Stream, member: &Member) -> Result<Stre
     let name = name.map_err(|_| CloseReason::BackendTlsFailed)?;
     let session = TlsSession::client(edge.client.clone(), name);
     let session = session.map_err(|_| CloseReason::BackendTlsFailed)?;
-    stream.start_tls(Box::new(session));
+    stream.start_tls(Box::new(session), &[]);
     // A backend says nothing before it was asked.
     let mut unasked = edge.pool.buffer();
     match stream.handshake(&edge.scratch, &mut unasked).await {

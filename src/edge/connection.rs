@@ -9,6 +9,7 @@ use monoio::time::{Instant, timeout_at};
 
 use super::accept::Door;
 use super::pool::Buffer;
+use super::proxy_header::{self, Introduced};
 use super::request::{self, Heard, Request};
 use super::stream::Stream;
 use super::{Began, Edge, Peer, call, refuse, upgrade};
@@ -47,6 +48,16 @@ pub(super) async fn serve(edge: Rc<Edge>, mut client: Client, door: Rc<Door>) {
     let _open = Open::new(&edge.metrics);
     let deadline = Instant::now() + edge.config.timeouts.handshake;
     let mut buf = edge.pool.buffer();
+    if door.demands_proxy_header() {
+        match proxy_header::hear(&edge, &mut client, &mut buf, deadline).await {
+            Introduced::Well => {}
+            Introduced::NotAtAll => return,
+            Introduced::Badly(reason) => {
+                let refusal = Began::now(&edge).refusal(client.peer, reason, None);
+                return edge.refused(refusal);
+            }
+        }
+    }
     if let Some(config) = &door.tls {
         let outcome = shake_hands(&edge, &mut client, config, &mut buf, deadline).await;
         if let Err(reason) = outcome {
@@ -79,7 +90,8 @@ async fn shake_hands(
 ) -> Result<(), CloseReason> {
     let session =
         TlsSession::server(Arc::clone(config)).map_err(|_| CloseReason::ClientTlsFailed)?;
-    client.stream.start_tls(Box::new(session));
+    client.stream.start_tls(Box::new(session), buf);
+    buf.consume(buf.len());
     match timeout_at(deadline, client.stream.handshake(&edge.scratch, buf)).await {
         Err(_) => Err(CloseReason::TimedOut(Deadline::TlsHandshake)),
         Ok(Err(error)) => Err(request::broken(error)),

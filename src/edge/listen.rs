@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::config::Scheme;
+use crate::network::Network;
 
 /// The kernel caps it at `net.core.somaxconn`, which is 4096 by default.
 const BACKLOG: i32 = 4096;
@@ -20,6 +21,7 @@ const PORTS_TRIED: u16 = 100;
 pub struct Listener {
     address: SocketAddr,
     scheme: Scheme,
+    proxy_protocol_from: Vec<Network>,
     /// Bound and never listening: it keeps the address without being given connections that nobody would accept.
     _reservation: Socket,
 }
@@ -32,6 +34,17 @@ impl Listener {
 
     pub fn scheme(&self) -> Scheme {
         self.scheme
+    }
+
+    /// Has every connection begin with a PROXY protocol header, and nobody outside `networks` connect. With none of them
+    /// the protocol is not spoken.
+    pub fn with_proxy_protocol_from(mut self, networks: &[Network]) -> Self {
+        self.proxy_protocol_from = networks.to_vec();
+        self
+    }
+
+    pub(super) fn proxy_protocol_from(&self) -> &[Network] {
+        &self.proxy_protocol_from
     }
 
     /// A socket of a worker's own that listens on this address.
@@ -57,6 +70,7 @@ pub fn bind(address: SocketAddr, scheme: Scheme) -> io::Result<Listener> {
     Ok(Listener {
         address,
         scheme,
+        proxy_protocol_from: Vec::new(),
         _reservation: reservation,
     })
 }

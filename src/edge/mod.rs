@@ -22,6 +22,7 @@ mod listen;
 mod patience;
 mod phrase;
 mod pool;
+mod proxy_header;
 mod refuse;
 mod relay;
 mod request;
@@ -365,7 +366,7 @@ impl Drop for InProgress {
     }
 }
 
-/// A client's connection as it was accepted.
+/// A client's connection as it was accepted, or as its PROXY protocol header says it is.
 #[derive(Clone, Copy, Debug)]
 struct Peer {
     client: std::net::SocketAddr,

@@ -85,7 +85,7 @@ pub(super) struct Stream {
     socket: TcpStream,
     tls: Option<RefCell<Tls>>,
     eof: Cell<bool>,
-    /// The peer has sent something.
+    /// The peer has sent something, since TLS began if it did.
     heard: Cell<bool>,
     /// Polls that are in the ring, or were given up and may still be.
     polls: Cell<u32>,
@@ -117,9 +117,10 @@ impl Stream {
         }
     }
 
-    /// Puts TLS on a plain connection; `handshake` carries it through.
-    pub(super) fn start_tls(&mut self, session: Box<TlsSession>) {
-        self.tls = Some(RefCell::new(Tls::new(session)));
+    /// Puts TLS on a plain connection; `handshake` carries it through. `received` was read from it already.
+    pub(super) fn start_tls(&mut self, session: Box<TlsSession>, received: &[u8]) {
+        self.tls = Some(RefCell::new(Tls::new(session, received.to_vec())));
+        self.heard.set(!received.is_empty());
     }
 
     /// Whether the TLS handshake, if there was one, took up an earlier session.
@@ -129,7 +130,7 @@ impl Stream {
             .is_some_and(|tls| tls.borrow().session.is_resumed())
     }
 
-    /// Whether the peer has ever sent a byte: a probe that only connects does not.
+    /// Whether the peer has ever sent a byte, of TLS where that is spoken: a probe that only connects does not.
     pub(super) fn has_heard(&self) -> bool {
         self.heard.get()
     }
@@ -148,7 +149,7 @@ impl Stream {
         scratch: &Scratch,
         into: &mut Buffer,
     ) -> Result<(), StreamError> {
-        self.feed(&mut [], into)?; // The first flight, if it is ours.
+        self.feed(&mut [], into)?; // The first flight, if it is ours, or what it is answered with.
         loop {
             self.flush().await?;
             if !self.is_handshaking() {

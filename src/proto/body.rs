@@ -34,11 +34,11 @@ impl From<Body> for BodyLength {
 pub enum BodyError {
     /// Not 1 to 15 hexadecimal digits.
     ChunkSize,
-    /// Extensions of a chunk that are none, or too long.
+    /// Extensions of a chunk that are none, or too long, or too many beside the data.
     ChunkExtension,
     /// A line, or a chunk's data, that CRLF does not end.
     LineEnd,
-    /// A trailer field that is none.
+    /// A trailer field that is none, or that may stand in a head only (RFC 9110 §6.5.1).
     Trailer,
     TrailersTooLong,
 }

@@ -149,6 +149,9 @@ frames = "opaque"
     );
     assert_eq!(config.listeners[0].scheme, Scheme::Https);
     assert_eq!(config.listeners[1].address.to_string(), "[::]:80");
+    assert_eq!(config.listeners[0].proxy_protocol_from, []);
+    let networks = ["10.0.0.0/8", "2001:db8::7"].map(|text| text.parse().unwrap());
+    assert_eq!(config.listeners[1].proxy_protocol_from, networks);
     // The default one comes first, and relative paths begin where the file stands.
     assert_eq!(
         draft.certificates[0].certificate.to_str(),

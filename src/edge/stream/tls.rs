@@ -17,10 +17,11 @@ pub(super) struct Tls {
 }
 
 impl Tls {
-    pub(super) fn new(session: Box<TlsSession>) -> Self {
+    /// `received` was read from the connection before TLS began.
+    pub(super) fn new(session: Box<TlsSession>, received: Vec<u8>) -> Self {
         Self {
             session,
-            ciphertext: Vec::new(),
+            ciphertext: received,
             unsent: Vec::new(),
         }
     }

@@ -325,6 +325,11 @@ impl Listener {
         }
     }
 
+    /// For ordinary calls.
+    pub(crate) fn http_url(&self, path: &str) -> String {
+        self.url(path).replacen("ws", "http", 1)
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         let scheme = match self.transport {
             Transport::Plain => "ws",

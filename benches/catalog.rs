@@ -5,7 +5,7 @@ use std::hint::black_box;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use ringgate::catalog::{Catalog, Query};
 use ringgate::config::{Config, Scheme};
-use ringgate::definition;
+use ringgate::definition::{self, Definition};
 
 fn look_up(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("catalog");
@@ -33,11 +33,14 @@ fn look_up(criterion: &mut Criterion) {
 }
 
 fn load(criterion: &mut Criterion) {
-    let text = text(10_000);
+    let (text, rich) = (text(10_000), rich(10_000));
     let mut group = criterion.benchmark_group("definition");
     group.sample_size(10);
     group.bench_function("load/10000", |bencher| {
         bencher.iter(|| built(black_box(&text)))
+    });
+    group.bench_function("load-rich/10000", |bencher| {
+        bencher.iter(|| read(black_box(&rich)))
     });
     group.finish();
 }
@@ -57,12 +60,55 @@ fn text(count: usize) -> String {
     text
 }
 
+/// As exports write it: every API with parameters, a policy, and all that says nothing.
+fn rich(count: usize) -> String {
+    let mut text = String::from("swagger: '2.0'\ninfo: {title: DEFAULT}\npaths:\n");
+    for index in 0..count {
+        text.push_str(&format!(
+            "  /service/{index}/{{room}}:
+    get:
+      operationId: socket{index}
+      description: a session in a room
+      schemes: [https]
+      parameters:
+      - {{name: room, in: path, required: true, type: string, maxLength: 32, minLength: 0}}
+      - {{name: channel, in: query, type: string, default: stable, enum: [stable, beta], x-apigateway-pass-through: always}}
+      responses:
+        default: {{description: default response, x-apigateway-result-normal-sample: '', x-apigateway-result-failure-sample: ''}}
+      x-apigateway-request-type: public
+      x-apigateway-match-mode: NORMAL
+      x-apigateway-cors: false
+      x-apigateway-is-send-fg-body-base64: true
+      x-apigateway-response: default
+      x-apigateway-backend:
+        type: HTTP
+        parameters:
+        - {{name: X-Room, value: room, in: header, origin: REQUEST}}
+        - {{name: X-Edge, value: '1', in: header, origin: CONSTANT}}
+        httpEndpoints: {{address: '127.0.0.1:9000', scheme: http, method: GET, path: '/{{room}}', timeout: 60000, retryCount: '-1'}}
+      x-apigateway-backend-policies:
+      - name: canary
+        type: HTTP
+        conditions:
+        - {{type: equal, value: beta, origin: request, parameter: channel}}
+        - {{type: pattern, value: '^test-\\w+$', origin: request, parameter: room}}
+        httpEndpoints: {{address: '127.0.0.1:9001', scheme: http, method: GET, path: /, timeout: 60000}}
+"
+        ));
+    }
+    text
+}
+
+fn read(text: &str) -> Definition {
+    let (definition, complaints) =
+        definition::parse("bench.yaml", text, &["RELEASE".to_owned()], &Config::base());
+    assert!(complaints.is_empty(), "{complaints:?}");
+    definition.unwrap_or_else(|| unreachable!())
+}
+
 fn built(text: &str) -> Catalog {
     let config = Config::base();
-    let (definition, complaints) =
-        definition::parse("bench.yaml", text, &["RELEASE".to_owned()], &config);
-    assert!(complaints.is_empty(), "{complaints:?}");
-    let definitions: Vec<_> = definition.into_iter().collect();
+    let definitions = [read(text)];
     let catalog = Catalog::build(&config, &definitions);
     assert!(catalog.is_ok(), "{:?}", catalog.err());
     catalog.unwrap_or_else(|_| unreachable!())

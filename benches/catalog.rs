@@ -46,11 +46,14 @@ fn build(criterion: &mut Criterion) {
 }
 
 fn load(criterion: &mut Criterion) {
-    let text = text(10_000);
+    let (text, rich) = (text(10_000), rich(10_000));
     let mut group = criterion.benchmark_group("definition");
     group.sample_size(10);
     group.bench_function("load/10000", |bencher| {
         bencher.iter(|| built(&parsed(black_box(&text))))
+    });
+    group.bench_function("load-rich/10000", |bencher| {
+        bencher.iter(|| parsed(black_box(&rich)))
     });
     group.finish();
 }
@@ -97,6 +100,45 @@ fn text(count: usize) -> String {
         text.push_str(&format!(
             "  /service/{index}/socket: {{get: {{operationId: socket{index}, x-apigateway-backend: {{type: HTTP, \
              httpEndpoints: {{address: '127.0.0.1:9000', scheme: http, method: GET, path: /}}}}}}}}\n"
+        ));
+    }
+    text
+}
+
+/// As exports write it: every API with parameters, a policy, and all that says nothing.
+fn rich(count: usize) -> String {
+    let mut text = String::from("swagger: '2.0'\ninfo: {title: DEFAULT}\npaths:\n");
+    for index in 0..count {
+        text.push_str(&format!(
+            "  /service/{index}/{{room}}:
+    get:
+      operationId: socket{index}
+      description: a session in a room
+      schemes: [https]
+      parameters:
+      - {{name: room, in: path, required: true, type: string, maxLength: 32, minLength: 0}}
+      - {{name: channel, in: query, type: string, default: stable, enum: [stable, beta], x-apigateway-pass-through: always}}
+      responses:
+        default: {{description: default response, x-apigateway-result-normal-sample: '', x-apigateway-result-failure-sample: ''}}
+      x-apigateway-request-type: public
+      x-apigateway-match-mode: NORMAL
+      x-apigateway-cors: false
+      x-apigateway-is-send-fg-body-base64: true
+      x-apigateway-response: default
+      x-apigateway-backend:
+        type: HTTP
+        parameters:
+        - {{name: X-Room, value: room, in: header, origin: REQUEST}}
+        - {{name: X-Edge, value: '1', in: header, origin: CONSTANT}}
+        httpEndpoints: {{address: '127.0.0.1:9000', scheme: http, method: GET, path: '/{{room}}', timeout: 60000, retryCount: '-1'}}
+      x-apigateway-backend-policies:
+      - name: canary
+        type: HTTP
+        conditions:
+        - {{type: equal, value: beta, origin: request, parameter: channel}}
+        - {{type: pattern, value: '^test-\\w+$', origin: request, parameter: room}}
+        httpEndpoints: {{address: '127.0.0.1:9001', scheme: http, method: GET, path: /, timeout: 60000}}
+"
         ));
     }
     text

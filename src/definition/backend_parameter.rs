@@ -83,7 +83,8 @@ fn read_one(
     Some(BackendParameter {
         name: name?,
         location: location?,
-        source: source?,
+        // What has no source has its complaint, and is no parameter that is missing.
+        source: source.unwrap_or_else(|| ParameterSource::Constant(String::new())),
         description: description.unwrap_or_default().to_owned(),
         place,
     })

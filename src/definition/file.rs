@@ -28,6 +28,8 @@ pub(super) struct Document<'a> {
     pub(super) security_schemes: SecuritySchemes,
     /// Parameters that operations refer to, by name.
     pub(super) shared_parameters: HashMap<&'a str, Shared>,
+    /// Whether all of them are right; else no API that may refer to one is served.
+    pub(super) shared_valid: bool,
     pub(super) orchestrations: HashMap<&'a str, &'a Orchestration>,
     /// What the operator decides for APIs of this group, by name.
     pub(super) rules: HashMap<&'a str, &'a ApiRules>,
@@ -169,6 +171,7 @@ impl<'a> Document<'a> {
             config,
             security_schemes: SecuritySchemes::default(),
             shared_parameters: HashMap::new(),
+            shared_valid: true,
             orchestrations: orchestrations
                 .iter()
                 .map(|rule| (rule.name.as_str(), rule))
@@ -257,10 +260,12 @@ impl<'a> Document<'a> {
         let Some(mut table) = item.table(complaints) else {
             return;
         };
+        let errors = complaints.errors();
         for (name, item) in table.rest() {
             let shared = parameter::read_shared(&item, self, complaints);
             self.shared_parameters.insert(name, shared);
         }
+        self.shared_valid = complaints.errors() == errors;
     }
 }
 

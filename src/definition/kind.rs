@@ -55,6 +55,16 @@ pub(super) fn read(
         Format::OpenApi3 => {
             let item = parameter.need("schema", "write `schema: {type: string}`", complaints)?;
             let mut schema = item.table(complaints)?;
+            if let Some(reference) = schema.take("$ref") {
+                complaints.error_as(
+                    "APIG.2012",
+                    &reference.place(complaints),
+                    "types of parameters are not looked up elsewhere",
+                    "write `type` and what else is meant in place of the reference",
+                );
+                schema.finish(Severity::Warning, complaints);
+                return None;
+            }
             schema.skip(&["title", "description", "example", "deprecated"]);
             let read = read_from(&mut schema, complaints);
             skip_foreign(&mut schema);
@@ -221,6 +231,15 @@ fn default_of(
 }
 
 impl ParameterKind {
+    /// Any text.
+    pub(super) fn any() -> Self {
+        Self::Text {
+            length_min: None,
+            length_max: None,
+            choices: Vec::new(),
+        }
+    }
+
     fn allows(&self, value: &str) -> bool {
         match self {
             Self::Text {

@@ -3,7 +3,7 @@
 use super::file::{Document, Format};
 use super::kind;
 use super::syntax::{is_parameter_name, is_reserved};
-use super::{Location, Placed, RequestParameter};
+use super::{Location, ParameterKind, Placed, RequestParameter};
 use crate::config::{Orchestration, OrchestrationTarget, Strategy};
 use crate::document::{Complaints, Item, Place, Severity, Table};
 
@@ -80,6 +80,7 @@ fn resolved(
         .map(|parameter| RequestParameter { place, ..parameter })
 }
 
+/// A parameter whose type is wrong is read as one of any type, so that it counts as declared: it has its complaint.
 fn read_one(
     item: &Item<'_>,
     mut table: Table<'_>,
@@ -103,8 +104,10 @@ fn read_one(
     let orchestrations = orchestrations(&mut table, document, complaints);
     let description = table.take("description");
     let description = description.and_then(|item| item.text(complaints));
+    let example = table.take("example");
     let sample = table
-        .take_any(&["x-apigateway-sample", "example"])
+        .take("x-apigateway-sample")
+        .or(example)
         .filter(|item| !item.is_unset());
     let sample = sample.and_then(|item| item.scalar(complaints));
     // How a value is written matters for lists and objects alone, which there are none of.
@@ -121,7 +124,7 @@ fn read_one(
     Some(RequestParameter {
         name: name?,
         location,
-        kind: kind?,
+        kind: kind.unwrap_or_else(ParameterKind::any),
         required,
         default,
         pass_through: pass_through.unwrap_or(true),

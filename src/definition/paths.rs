@@ -57,7 +57,7 @@ impl<'a> Document<'a> {
             inherited.schemes = schemes_of_servers(&item, complaints).or(inherited.schemes);
         }
         refuse_foreign_members(&mut table, complaints);
-        let valid = complaints.errors() == before;
+        let valid = self.shared_valid && complaints.errors() == before;
         for (key, method) in METHODS {
             let Some(item) = table.take(key) else {
                 continue;

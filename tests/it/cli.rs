@@ -476,3 +476,31 @@ fn forbidden_io_uring_is_one_message_with_its_remedy() {
         );
     }
 }
+
+#[test]
+fn export_prints_what_can_be_imported_again() {
+    let workspace = Workspace::new();
+    let settings = Settings::hello(refusing());
+    settings.write(&workspace);
+    let export = |more: &[&str]| {
+        let line = [&["export", "-c", "ringgate.toml"], more].concat();
+        command(&line, &workspace.path(""))
+    };
+    for format in ["openapi", "swagger"] {
+        let exported = export(&["--format", format]);
+        assert_eq!(exported.code, Some(0), "{exported:?}");
+        assert!(exported.stdout.starts_with(format), "{exported:?}");
+        workspace.write("api.yaml", &exported.stdout);
+        assert_eq!(export(&["--format", format]).stdout, exported.stdout);
+    }
+    let json = export(&["--json", "--group", "DEFAULT"]);
+    assert!(json.stdout.starts_with("{\n"), "{json:?}");
+    for (more, said) in [
+        (["--group", "nobody"], "DEFAULT"),
+        (["--environment", "TEST"], "nothing is published in TEST"),
+    ] {
+        let refused = export(&more);
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+        assert!(refused.stderr.contains(said), "{refused:?}");
+    }
+}

@@ -248,6 +248,17 @@ fn mistakes_in_backend_parameters_have_place_and_code() {
 }
 
 #[test]
+fn one_mistake_is_one_complaint() {
+    let missing = "{name: a, value: none, in: path, origin: REQUEST}";
+    finds(&http("'/{a}'", missing), ".value", "APIG.2028", "`none`");
+    let wrong = http("/", "").replace(
+        "{name: room, in: path, type: string}",
+        "{name: room, in: path, type: object}",
+    );
+    finds(&wrong, ".type", "APIG.2011", "not supported");
+}
+
+#[test]
 fn values_of_authorizers_are_not_served() {
     let text = http(
         "/",

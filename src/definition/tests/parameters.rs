@@ -358,6 +358,17 @@ fn mistakes_in_parameters_have_place_and_code() {
         let key = if key == ".$ref" { "[\"$ref\"]" } else { key };
         finds(&with("/hello", parameter), key, code, said);
     }
+    finds(
+        &in_openapi("{name: a, in: query, schema: {$ref: '#/components/schemas/a'}}"),
+        "schema[\"$ref\"]",
+        "APIG.2012",
+        "in place of the reference",
+    );
+    // Mistakes in what is shared are said once, and nothing that may refer to it is served.
+    let shared = with("/hello", "{$ref: '#/parameters/a'}")
+        + "parameters: {a: {name: a, in: query, type: array}}\n";
+    finds(&shared, "parameters.a.type", "APIG.2011", "not supported");
+    assert!(read(&shared, &Config::base()).0.unwrap().apis.is_empty());
     let many: Vec<String> = (0..51)
         .map(|index| format!("{{name: a{index}, in: query, type: string}}"))
         .collect();

@@ -173,8 +173,6 @@ pub enum CloseReason {
     UpgradeRefused(u16),
     /// The listener demands the PROXY protocol, and the client (or a stranger) did not speak it.
     NoProxyHeader,
-    /// The client's address can't be told (spec 2.9).
-    UnknownClient,
     /// The debugging domain has had its calls of the day (spec 2.1).
     DebugQuota,
     /// A parameter is missing, or not what its API allows (spec 2.6).
@@ -361,10 +359,6 @@ impl CloseReason {
             Self::NoOrchestrationMatch => {
                 Some(typed(ErrorType::OrchestrationFailure, ORCHESTRATION_ERROR))
             }
-            Self::UnknownClient => Some(typed(
-                ErrorType::AccessDenied,
-                error(403, "APIG.0401", "Unknown client IP address"),
-            )),
             Self::BackendDenied => Some(error(
                 403,
                 "APIG.0404",
@@ -456,7 +450,6 @@ impl CloseReason {
             | Self::BadAnswer(_)
             | Self::UpgradeRefused(_)
             | Self::NoProxyHeader
-            | Self::UnknownClient
             | Self::DebugQuota
             | Self::BadParameter
             | Self::NoOrchestrationInput
@@ -515,7 +508,6 @@ impl CloseReason {
             | Self::WrongScheme { .. }
             | Self::BadExpectation
             | Self::NoProxyHeader
-            | Self::UnknownClient
             | Self::DebugQuota
             | Self::BadParameter
             | Self::NoOrchestrationInput
@@ -556,36 +548,36 @@ impl CloseReason {
             Self::Tls(_) => 6,
             Self::TlsKeysUsedUp(_) => 7,
             Self::Io(..) => 8,
-            Self::ClientGone => 9,
-            Self::TimedOut(Deadline::TlsHandshake) => 10,
-            Self::TimedOut(Deadline::RequestHead) => 11,
-            Self::TimedOut(Deadline::KeepAlive) => 12,
-            Self::TimedOut(Deadline::Connect) => 13,
-            Self::TimedOut(Deadline::Answer) => 14,
-            Self::TimedOut(Deadline::AnswerBody) => 15,
-            Self::ClientTlsFailed => 16,
-            Self::BadHead(_) => 17,
-            Self::BadHandshake(_) => 18,
-            Self::BodyTooLarge => 19,
-            Self::BadTarget => 20,
-            Self::NoRoute => 21,
-            Self::NoMethod => 22,
-            Self::WrongScheme { .. } => 23,
-            Self::BadExpectation => 24,
-            Self::ConnectionLimit => 25,
-            Self::NoPermit => 26,
-            Self::NameNotResolved => 27,
-            Self::ConnectFailed(_) => 28,
-            Self::PortsExhausted => 29,
-            Self::BackendTlsFailed => 30,
-            Self::BackendGone => 31,
-            Self::BadAnswer(_) => 32,
-            Self::UpgradeRefused(_) => 33,
-            Self::NoHeadRoom => 34,
-            Self::NoUpgrade => 35,
-            Self::EndOfStream(_) => 36,
-            Self::NoProxyHeader => 37,
-            Self::UnknownClient => 38,
+            Self::EndOfStream(_) => 9,
+            Self::Ordered(_) => 10,
+            Self::ClientGone => 11,
+            Self::TimedOut(Deadline::TlsHandshake) => 12,
+            Self::TimedOut(Deadline::RequestHead) => 13,
+            Self::TimedOut(Deadline::KeepAlive) => 14,
+            Self::TimedOut(Deadline::Connect) => 15,
+            Self::TimedOut(Deadline::Answer) => 16,
+            Self::TimedOut(Deadline::AnswerBody) => 17,
+            Self::ClientTlsFailed => 18,
+            Self::BadHead(_) => 19,
+            Self::BadHandshake(_) => 20,
+            Self::BodyTooLarge => 21,
+            Self::BadTarget => 22,
+            Self::NoRoute => 23,
+            Self::NoMethod => 24,
+            Self::WrongScheme { .. } => 25,
+            Self::BadExpectation => 26,
+            Self::ConnectionLimit => 27,
+            Self::NoPermit => 28,
+            Self::NameNotResolved => 29,
+            Self::ConnectFailed(_) => 30,
+            Self::PortsExhausted => 31,
+            Self::BackendTlsFailed => 32,
+            Self::BackendGone => 33,
+            Self::BadAnswer(_) => 34,
+            Self::UpgradeRefused(_) => 35,
+            Self::NoHeadRoom => 36,
+            Self::NoUpgrade => 37,
+            Self::NoProxyHeader => 38,
             Self::DebugQuota => 39,
             Self::BadParameter => 40,
             Self::NoOrchestrationInput => 41,
@@ -594,13 +586,12 @@ impl CloseReason {
             Self::BackendDenied => 44,
             Self::Answered(_) => 45,
             Self::TimedOut(Deadline::RequestBody) => 46,
-            Self::Ordered(_) => 47,
         }
     }
 }
 
 /// Every value of the `reason` label, in the order of `CloseReason::index`.
-pub const LABELS: [&str; 48] = [
+pub const LABELS: [&str; 47] = [
     "finished",
     "idle",
     "drained",
@@ -610,6 +601,8 @@ pub const LABELS: [&str; 48] = [
     "tls",
     "tls_keys_used_up",
     "io",
+    "end_of_stream",
+    "ordered",
     "client_gone",
     "tls_handshake_timeout",
     "request_head_timeout",
@@ -637,9 +630,7 @@ pub const LABELS: [&str; 48] = [
     "upgrade_refused",
     "no_head_room",
     "no_upgrade",
-    "end_of_stream",
     "no_proxy_header",
-    "unknown_client",
     "debug_quota",
     "bad_parameter",
     "no_orchestration_input",
@@ -648,5 +639,4 @@ pub const LABELS: [&str; 48] = [
     "backend_denied",
     "answered",
     "request_body_timeout",
-    "ordered",
 ];

@@ -10,18 +10,16 @@ use std::time::Duration;
 use sha1::{Digest, Sha1};
 
 use super::hosts::{Binding, Hosts, Known};
+use super::mapping::Mapping;
 use super::matcher::{self, Group, Paths};
-use super::path::encode;
+use super::responses::ResponseSets;
 use super::shape::Shape;
 use super::{
     Api, Backend, BackendPath, Catalog, DEFAULT_GROUP, DebugQuotas, Destination, HttpBackend,
-    Member, Mock, RELEASE,
+    Member, RELEASE,
 };
 use crate::config::{Config, PathEscapes, Routing};
-use crate::definition::{
-    ApiDefinition, BackendDefinition, Definition, DestinationDefinition, HttpDefinition, MatchMode,
-    Method, Piece, Placed, Schemes, references,
-};
+use crate::definition::{ApiDefinition, Definition, MatchMode, Method, Schemes};
 use crate::document::{Complaint, Place};
 use crate::relay::policy::TunnelPolicy;
 
@@ -51,6 +49,7 @@ impl Catalog {
         quotas: &mut DebugQuotas,
     ) -> Result<Self, Vec<Complaint>> {
         let mut build = Build::new(config);
+        build.responses = ResponseSets::gather(definitions, &mut build.complaints);
         for definition in definitions {
             for environment in &definition.environments {
                 build.publish(definition, environment);
@@ -80,7 +79,11 @@ impl Catalog {
                     retry_count: -1,
                     policy: Arc::new(forward.policy),
                 }),
+                mapping: Mapping::default(),
             },
+            parameters: Vec::new(),
+            orchestration: None,
+            policies: Vec::new(),
             cors: false,
             responses: Arc::default(),
         });
@@ -110,15 +113,16 @@ impl Catalog {
 
 /// A catalog in the making. What must be unique is unique in one group and environment: an environment may have another
 /// version of the same API, as published versions in the cloud do.
-struct Build<'a> {
-    config: &'a Config,
+pub(super) struct Build<'a> {
+    pub(super) config: &'a Config,
     groups: Vec<Group>,
     /// Index of a group by its name.
     indexes: HashMap<&'a str, usize>,
     names: HashMap<Scoped<'a, &'a str>, &'a Place>,
     routes: HashMap<Scoped<'a, (matcher::Place, Method)>, &'a Place>,
     apis: Vec<Arc<Api>>,
-    complaints: Vec<Complaint>,
+    pub(super) responses: ResponseSets<'a>,
+    pub(super) complaints: Vec<Complaint>,
 }
 
 /// Notes where `key` was used first; the place of its first use if this is another one.
@@ -148,6 +152,7 @@ impl<'a> Build<'a> {
             names: HashMap::new(),
             routes: HashMap::new(),
             apis: Vec::new(),
+            responses: ResponseSets::default(),
             complaints: Vec::new(),
         }
     }
@@ -190,6 +195,7 @@ impl<'a> Build<'a> {
         *self.indexes.entry(name).or_insert_with(|| {
             self.groups.push(Group {
                 name: name.into(),
+                responses: self.responses.of_group(name),
                 ..Group::default()
             });
             self.groups.len() - 1
@@ -230,141 +236,6 @@ impl<'a> Build<'a> {
             );
         }
         same_route.is_none() && same_name.is_none()
-    }
-
-    fn api(&mut self, group: &str, environment: &str, api: &ApiDefinition) -> Option<Api> {
-        let backend = self.backend(group, environment, api, &api.backend)?;
-        Some(Api {
-            id: api_id(group, &api.name),
-            name: api.name.clone(),
-            group: group.to_owned(),
-            environment: environment.to_owned(),
-            method: api.method,
-            path: api.path.clone(),
-            match_mode: api.match_mode,
-            schemes: api.schemes,
-            backend,
-            cors: api.cors,
-            responses: Arc::default(),
-        })
-    }
-
-    fn backend(
-        &mut self,
-        group: &str,
-        environment: &str,
-        api: &ApiDefinition,
-        backend: &BackendDefinition,
-    ) -> Option<Backend> {
-        let destination = match &backend.destination {
-            DestinationDefinition::Http(http) => {
-                Destination::Http(self.http(group, environment, api, http)?)
-            }
-            DestinationDefinition::Mock(mock) => Destination::Mock(Mock {
-                status: mock.status,
-                headers: mock.headers.clone(),
-                body: mock.body.clone(),
-            }),
-        };
-        Some(Backend { destination })
-    }
-
-    fn http(
-        &mut self,
-        group: &str,
-        environment: &str,
-        api: &ApiDefinition,
-        http: &HttpDefinition,
-    ) -> Option<HttpBackend> {
-        let address = self.filled(group, environment, &http.address);
-        let path = self.filled(group, environment, &http.path);
-        let member = self.member(http, &address?)?;
-        let path = self.backend_path(http, &path?)?;
-        let tunnel = self
-            .config
-            .api_rules(group, &api.name)
-            .map_or(self.config.tunnel, |rules| rules.tunnel);
-        Some(HttpBackend {
-            members: vec![member],
-            method: http.method,
-            path: BackendPath::Fixed(path),
-            timeout: http.timeout,
-            retry_count: http.retry_count,
-            policy: Arc::new(TunnelPolicy {
-                api: api.name.clone(),
-                group: group.to_owned(),
-                environment: environment.to_owned(),
-                idle_timeout: http.timeout,
-                idle_end: tunnel.idle_end,
-                frames: tunnel.frames,
-                message_bytes_max: tunnel.message_bytes_max,
-            }),
-        })
-    }
-
-    /// The text with the variables of group and environment in place (spec 2.3).
-    fn filled(&mut self, group: &str, environment: &str, placed: &Placed) -> Option<String> {
-        let config = self.config;
-        let variables = config
-            .environments
-            .iter()
-            .find(|known| known.name == environment)
-            .and_then(|known| known.variables.get(group));
-        let mut text = String::new();
-        let mut complete = true;
-        for piece in references(&placed.text)? {
-            match piece {
-                Piece::Text(piece) => text.push_str(piece),
-                Piece::Variable(name) => match variables.and_then(|known| known.get(name)) {
-                    Some(value) => text.push_str(value),
-                    None => {
-                        complete = false;
-                        self.complaints.push(placed.place.error(
-                            format!("the variable `#{name}#` has no value in {environment} for group {group}"),
-                            format!(
-                                "set `{name}` under [environments.variables.{group}] of the environment {environment}"
-                            ),
-                        ));
-                    }
-                },
-            }
-        }
-        complete.then_some(text)
-    }
-
-    fn member(&mut self, http: &HttpDefinition, address: &str) -> Option<Member> {
-        let member = Member::from_address(http.scheme, address);
-        if member.is_none() {
-            self.complaints.push(
-                http.address
-                    .place
-                    .error(
-                        format!("\"{address}\" is not a backend address"),
-                        "write host or host:port (1 to 65535), IPv6 addresses in brackets, at most 255 characters",
-                    )
-                    .with_code("APIG.2024"),
-            );
-        }
-        member
-    }
-
-    fn backend_path(&mut self, http: &HttpDefinition, path: &str) -> Option<String> {
-        if path.starts_with('/')
-            && !path.contains(['?', '#'])
-            && !path.contains(|c: char| c.is_control())
-        {
-            return Some(encode(path));
-        }
-        self.complaints.push(
-            http.path
-                .place
-                .error(
-                    format!("\"{path}\" is not a backend path"),
-                    "write a path that begins with `/`, without query or fragment",
-                )
-                .with_code("APIG.2012"),
-        );
-        None
     }
 
     fn finish(
@@ -454,7 +325,7 @@ fn order(api: &Api) -> (&str, bool, &str, &str, Method) {
 }
 
 /// What `$context.apiId` is for an API: exports carry no ids, so that one is made of what names it.
-fn api_id(group: &str, name: &str) -> String {
+pub(super) fn api_id(group: &str, name: &str) -> String {
     let mut hash = Sha1::new();
     for part in [group, "\0", name] {
         hash.update(part);

@@ -4,6 +4,9 @@
 #![warn(clippy::indexing_slicing, clippy::expect_used)]
 
 mod build;
+mod client_address;
+mod compile;
+mod cors;
 mod debug;
 mod explain;
 mod hosts;
@@ -28,6 +31,8 @@ use crate::relay::policy::TunnelPolicy;
 
 pub use crate::definition::{MatchMode, Method, Schemes};
 pub use build::Forward;
+pub use client_address::client_address;
+pub use cors::{Cors, cors_headers};
 pub use debug::{DebugCalls, DebugQuotas};
 pub use explain::{Candidate, Explanation, Host, Rule, Verdict};
 pub use load::{Loaded, Report, check, load, load_with_definitions};
@@ -185,6 +190,11 @@ pub struct Api {
     pub schemes: Schemes,
     /// Where calls go that no policy takes.
     pub backend: Backend,
+    /// Declared request parameters (spec 2.6).
+    pub(crate) parameters: Vec<mapping::Parameter>,
+    pub(crate) orchestration: Option<mapping::Orchestration>,
+    /// Tried in order before `backend`.
+    pub(crate) policies: Vec<mapping::Policy>,
     /// Whether calls get the headers of spec 7.9.
     pub cors: bool,
     pub responses: Arc<ResponseSet>,
@@ -234,6 +244,7 @@ impl fmt::Display for Api {
 #[derive(Debug)]
 pub struct Backend {
     pub destination: Destination,
+    pub(crate) mapping: mapping::Mapping,
 }
 
 #[derive(Debug)]

@@ -106,7 +106,7 @@ fn decode(mut path: &[u8], escapes: PathEscapes) -> Option<Vec<u8>> {
 }
 
 /// The byte that the two hexadecimal digits at the beginning of `bytes` stand for.
-fn escaped(bytes: &[u8]) -> Option<u8> {
+pub(super) fn escaped(bytes: &[u8]) -> Option<u8> {
     let [high, low] = *bytes.first_chunk()?;
     let digit = |b: u8| {
         char::from(b)

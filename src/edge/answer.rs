@@ -9,6 +9,7 @@ use super::fields::{Named, TooMany, has_prefix, is_one_of, put};
 use super::pool::Buffer;
 use super::stream::{Received, Stream, StreamError};
 use super::{Edge, cors};
+use crate::catalog::Cors;
 use crate::close::CloseReason;
 use crate::observe::request_id::RequestId;
 use crate::observe::utc::HttpDate;
@@ -115,8 +116,8 @@ pub(super) struct Reply {
     pub(super) version: Version,
     /// The client asked with HEAD: no body follows, whatever the head says.
     pub(super) is_head: bool,
-    /// Whether the API wants the fields of spec 7.9.
-    pub(super) cors: bool,
+    /// What the call is to CORS, if the API has that on (spec 7.9).
+    pub(super) cors: Option<Cors>,
     /// Present if the client asked for it (spec 2.8).
     pub(super) latency: Option<Latency>,
     pub(super) date: SystemTime,
@@ -237,9 +238,8 @@ pub(super) fn ordinary_head(
         let written = write!(out, "Date: {}\r\n", HttpDate(reply.date));
         debug_assert!(written.is_ok(), "writing to a vector does not fail");
     }
-    if reply.cors && !seen.cors {
-        cors::put_simple(&mut out);
-    }
+    let names = head.fields.iter().map(|field| field.name.of(buf));
+    cors::put_for(&mut out, reply.cors, names);
     put_own(&mut out, reply);
     match framing {
         Framing::Length(length) => {
@@ -282,7 +282,6 @@ fn put_own(out: &mut Vec<u8>, reply: &Reply) {
 struct Seen {
     server: bool,
     date: bool,
-    cors: bool,
 }
 
 fn put_end_to_end(
@@ -305,7 +304,6 @@ fn put_end_to_end(
         }
         seen.server |= name.eq_ignore_ascii_case(b"server");
         seen.date |= name.eq_ignore_ascii_case(b"date");
-        seen.cors |= cors::is_one(name);
         put(out, name, field.value.of(buf));
     }
     Ok(seen)

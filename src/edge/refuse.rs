@@ -16,7 +16,7 @@ use super::request::Request;
 use super::route::Wrong;
 use super::stream::Stream;
 use super::{Began, Edge, Peer, wall_clock};
-use crate::catalog::{Api, Context, RELEASE, Rendered, ResponseSet};
+use crate::catalog::{Api, Context, Cors, RELEASE, Rendered, ResponseSet};
 use crate::close::{CloseReason, GatewayError};
 use crate::observe::request_id::RequestId;
 use crate::observe::utc::HttpDate;
@@ -187,7 +187,7 @@ pub(super) enum Extra {
     None,
     Upgrade,
     /// Spec 7.9.
-    Cors,
+    Cors(Option<Cors>),
 }
 
 /// Appends a complete answer to `out`.
@@ -226,21 +226,22 @@ pub(super) fn write(
     if let Some(latency) = &last.latency {
         latency.put(out);
     }
-    put_extra(out, last, extra);
+    put_extra(out, rendered, last, extra);
     out.extend_from_slice(b"\r\n");
     if last.body == Body::Sent {
         out.extend_from_slice(body);
     }
 }
 
-fn put_extra(out: &mut Vec<u8>, last: Last, extra: Extra) {
+fn put_extra(out: &mut Vec<u8>, rendered: &Rendered, last: Last, extra: Extra) {
     match extra {
         // It ends the connection: what follows was meant for a tunnel.
         Extra::Upgrade => out.extend_from_slice(
             b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nConnection: Upgrade, close\r\n",
         ),
-        Extra::Cors => {
-            super::cors::put_simple(out);
+        Extra::Cors(cors) => {
+            let names = rendered.headers.iter().map(|(name, _)| name.as_bytes());
+            super::cors::put_for(out, cors, names);
             put_persistence(out, last.persistence, last.version);
         }
         Extra::None => put_persistence(out, last.persistence, last.version),

@@ -65,27 +65,26 @@ pub(super) async fn hear(
         Err(_) => Err(CloseReason::TimedOut(Deadline::RequestHead)),
     };
     match outcome {
-        Ok((head, facts)) => understood(client, buf, began, head, facts),
+        Ok((head, facts)) => understood(edge, client, buf, began, head, facts),
         Err(reason) => Heard::Wrong(began, reason),
     }
 }
 
 fn understood(
+    edge: &Edge,
     client: &Client,
     buf: &[u8],
     began: Began,
     head: RequestHead,
     facts: RequestFacts,
 ) -> Heard {
-    match route::client_address(&client.peer, &head, buf) {
-        Ok(client) => Heard::Request(Request {
-            began,
-            head,
-            facts,
-            client,
-        }),
-        Err(reason) => Heard::Wrong(began, reason),
-    }
+    let client = route::client_address(edge, &client.peer, &head, buf);
+    Heard::Request(Request {
+        began,
+        head,
+        facts,
+        client,
+    })
 }
 
 async fn wait_for_first_byte(

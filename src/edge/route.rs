@@ -10,7 +10,7 @@ use super::refuse::Known;
 use super::request::Request;
 use super::{Edge, Peer, wall_clock};
 use crate::catalog::{
-    Api, Call, MappingError, Matched, Outgoing, Query, ResponseSet, RouteError, Unrouted,
+    self, Api, Call, MappingError, Matched, Outgoing, Query, ResponseSet, RouteError, Unrouted,
 };
 use crate::close::CloseReason;
 use crate::proto::head::RequestHead;
@@ -151,10 +151,12 @@ fn text(bytes: &[u8]) -> Result<&str, CloseReason> {
 }
 
 /// Whose request it is (spec 2.9), by the connection and by what the head says.
-pub(super) fn client_address(
-    peer: &Peer,
-    _head: &RequestHead,
-    _buf: &[u8],
-) -> Result<IpAddr, CloseReason> {
-    Ok(peer.client.ip().to_canonical())
+pub(super) fn client_address(edge: &Edge, peer: &Peer, head: &RequestHead, buf: &[u8]) -> IpAddr {
+    let fields: Vec<_> = head
+        .fields
+        .iter()
+        .map(|field| (field.name.of(buf), field.value.of(buf)))
+        .collect();
+    let rule = &edge.config.routing.client_address;
+    catalog::client_address(rule, peer.client.ip(), &fields)
 }

@@ -10,7 +10,7 @@ use super::answer::{Framing, Latency, Persistence, Reply, ordinary_head, switchi
 use super::forward::{Forwarded, Purpose, request_head};
 use super::request::Request;
 use super::{Began, Peer};
-use crate::catalog::{Backend, Destination, Member, Mock, Outgoing};
+use crate::catalog::{Backend, Cors, Destination, Member, Mock, Outgoing};
 use crate::close::CloseReason;
 use crate::config::{ForwardedFor, Forwarding, HostSent, Scheme};
 use crate::observe::request_id::RequestId;
@@ -82,6 +82,7 @@ const CALL: Way<'_> = Way {
 impl Way<'_> {
     fn try_head(&self, text: &str) -> Result<String, CloseReason> {
         let backend = Backend {
+            mapping: Default::default(),
             destination: Destination::Mock(Mock {
                 status: 200,
                 headers: Vec::new(),
@@ -279,7 +280,7 @@ fn reply(version: Version) -> Reply {
         id: ID,
         version,
         is_head: false,
-        cors: false,
+        cors: None,
         latency: None,
         date: UNIX_EPOCH,
     }
@@ -363,7 +364,7 @@ fn a_debugging_client_is_told_how_long_things_took() {
 #[test]
 fn a_backend_that_speaks_of_other_origins_speaks_alone() {
     let cors = Reply {
-        cors: true,
+        cors: Some(Cors::Simple),
         ..reply(Version::Http11)
     };
     for (sent, expected) in [

@@ -21,7 +21,7 @@ use super::relay::{Progress, Relay};
 use super::request::Request;
 use super::route::{self, Wrong};
 use super::watch::watch;
-use super::{Edge, InProgress, refuse, wall_clock};
+use super::{Edge, InProgress, cors, refuse, wall_clock};
 use crate::catalog::{Api, Destination, HttpBackend, Method};
 use crate::close::{CloseReason, Deadline, Side};
 use crate::observe::access_log::TunnelFacts;
@@ -226,7 +226,7 @@ async fn hand_over(
         id: request.began.id,
         version: Version::Http11,
         is_head: false,
-        cors: api.cors,
+        cors: cors::of(&api, request, buf),
         latency: request.is_debugging(buf).then_some(latency),
         date: wall_clock(),
     };

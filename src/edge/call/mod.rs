@@ -26,7 +26,7 @@ use super::refuse::{self, Body, Extra, Known, Last};
 use super::request::Request;
 use super::route::{self, Wrong};
 use super::stream::Stream;
-use super::{Edge, InProgress, Peer, wall_clock};
+use super::{Edge, InProgress, Peer, cors, wall_clock};
 use crate::catalog::{Api, Destination, Mock, Rendered};
 use crate::close::CloseReason;
 use crate::observe::access_log::CallEnd;
@@ -200,7 +200,7 @@ impl Call<'_> {
             headers: mock.headers.clone(),
             body: mock.body.clone().into_bytes(),
         };
-        let extra = if api.cors { Extra::Cors } else { Extra::None };
+        let extra = Extra::Cors(cors::of(api, self.request, self.buf));
         let reason = CloseReason::Answered(mock.status);
         self.answer_with(&rendered, extra, reason, upload).await
     }
@@ -272,7 +272,7 @@ impl Call<'_> {
             id: self.request.began.id,
             version: self.request.head.version,
             is_head: self.request.head.method.of(self.buf) == b"HEAD",
-            cors: api.cors,
+            cors: cors::of(api, self.request, self.buf),
             latency: self.wanted(latency),
             date: wall_clock(),
         }

@@ -69,8 +69,10 @@ impl Build<'_> {
         } = *compiled;
         let (destination, path) = match &backend.destination {
             DestinationDefinition::Http(http) => {
+                let address = self.filled(group, environment, &http.address);
                 let path = self.filled(group, environment, &http.path);
-                let built = self.http(group, environment, api, http, path.as_deref());
+                let texts = (address.as_deref(), path.as_deref());
+                let built = self.http(group, environment, api, http, texts);
                 (Destination::Http(built?), Some((http, path?)))
             }
             DestinationDefinition::Mock(mock) => (
@@ -99,10 +101,9 @@ impl Build<'_> {
         environment: &str,
         api: &ApiDefinition,
         http: &HttpDefinition,
-        path: Option<&str>,
+        (address, path): (Option<&str>, Option<&str>),
     ) -> Option<HttpBackend> {
-        let address = self.filled(group, environment, &http.address);
-        let member = self.member(http, &address?)?;
+        let member = self.member(http, address?)?;
         let path = self.backend_path(http, path?)?;
         let tunnel = self
             .config

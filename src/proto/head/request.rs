@@ -58,8 +58,6 @@ impl Body {
 struct Target {
     form: TargetForm,
     authority: Option<Span>,
-    /// Of the scheme that an authority stands behind.
-    default_port: u16,
     path: Span,
     query: Option<Span>,
 }
@@ -75,15 +73,8 @@ impl RequestHead {
             return Err(Malformed::Connect);
         }
         let target = self.split_target(buf)?;
-        // RFC 9112 §3.2.2: the authority of an absolute target replaces `Host`, which has to be right all the same; and to
-        // be the same (§3.2), as somebody on the way may have gone by it.
+        // RFC 9112 §3.2.2: the authority of an absolute target replaces `Host`, which has to be right all the same.
         let host = self.host_field(buf)?;
-        if let (Some(authority), Some(host)) = (target.authority, host)
-            && host_and_port(authority.of(buf), target.default_port)
-                .ne(&host_and_port(host.of(buf), target.default_port))
-        {
-            return Err(Malformed::Host);
-        }
         let body = match fields::framing(&self.fields, self.version, buf)? {
             Framing::Unsaid => Body::None,
             Framing::Length(length) => Body::Length(length),
@@ -110,7 +101,6 @@ impl RequestHead {
             return Ok(Target {
                 form: TargetForm::Asterisk,
                 authority: None,
-                default_port: 0,
                 path: self.target,
                 query: None,
             });
@@ -120,7 +110,6 @@ impl RequestHead {
             return Ok(Target {
                 form: TargetForm::Origin,
                 authority: None,
-                default_port: 0,
                 path,
                 query,
             });
@@ -139,7 +128,7 @@ impl RequestHead {
 }
 
 fn split_absolute(target: &[u8], buf: &[u8]) -> Result<Target, Malformed> {
-    let (rest, default_port) = strip_scheme(target).ok_or(Malformed::Target)?;
+    let rest = strip_scheme(target).ok_or(Malformed::Target)?;
     let authority_len = rest
         .iter()
         .position(|byte| matches!(byte, b'/' | b'?'))
@@ -155,36 +144,17 @@ fn split_absolute(target: &[u8], buf: &[u8]) -> Result<Target, Malformed> {
     Ok(Target {
         form: TargetForm::Absolute,
         authority: Some(Span::locate(authority, buf)),
-        default_port,
         path,
         query,
     })
 }
 
-/// What follows the scheme, and the port that it stands for.
-fn strip_scheme(target: &[u8]) -> Option<(&[u8], u16)> {
-    let strip = |scheme: &[u8], port| {
+fn strip_scheme(target: &[u8]) -> Option<&[u8]> {
+    let strip = |scheme: &[u8]| {
         let (start, rest) = target.split_at_checked(scheme.len())?;
-        start.eq_ignore_ascii_case(scheme).then_some((rest, port))
+        start.eq_ignore_ascii_case(scheme).then_some(rest)
     };
-    strip(b"http://", 80).or_else(|| strip(b"https://", 443))
-}
-
-/// The parts of what `is_authority` let pass, in the form in which two of them compare.
-fn host_and_port(authority: &[u8], default_port: u16) -> (Vec<u8>, u16) {
-    let host_len = match authority.iter().position(|byte| *byte == b']') {
-        Some(bracket) => bracket + 1,
-        None => authority
-            .iter()
-            .position(|byte| *byte == b':')
-            .unwrap_or(authority.len()),
-    };
-    let (host, port) = authority
-        .split_at_checked(host_len)
-        .unwrap_or((authority, &[]));
-    let digits = str::from_utf8(port.get(1..).unwrap_or_default()).unwrap_or_default();
-    let port = digits.parse().unwrap_or(default_port);
-    (host.to_ascii_lowercase(), port)
+    strip(b"http://").or_else(|| strip(b"https://"))
 }
 
 fn split_query(target: &[u8], buf: &[u8]) -> (Span, Option<Span>) {

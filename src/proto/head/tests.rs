@@ -271,36 +271,6 @@ fn targets_come_apart() {
 }
 
 #[test]
-fn absolute_targets_and_hosts_are_the_same() {
-    for (authority, host) in [
-        ("http://a.example", "A.example"),
-        ("http://a:80", "a"),
-        ("https://a", "a:443"),
-        ("http://a:81", "a:81"),
-        ("http://a:", "a"),
-        ("https://[::1]:8443", "[::1]:8443"),
-        ("https://[::1]", "[::1]:443"),
-    ] {
-        accepted(&format!(
-            "GET {authority}/ HTTP/1.1\r\nHost: {host}\r\n\r\n"
-        ));
-    }
-    for (authority, host) in [
-        ("http://b", "a"),
-        ("http://a.b", "a"),
-        ("http://a:81", "a"),
-        ("http://a", "a:81"),
-        ("http://a", "a:443"),
-        ("https://a", "a:80"),
-        ("http://[::1]", "[::2]"),
-        ("http://[::1]:81", "[::1]"),
-    ] {
-        let head = format!("GET {authority}/ HTTP/1.1\r\nHost: {host}\r\n\r\n");
-        refused(&head, Malformed::Host);
-    }
-}
-
-#[test]
 fn bodies_have_one_length() {
     for (fields, body) in [
         ("", Body::None),

@@ -10,6 +10,7 @@ mod commands;
 pub mod demo;
 pub mod explain;
 pub mod program;
+pub mod reload;
 pub mod remote;
 pub mod worker;
 

@@ -3,17 +3,17 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::catalog::{self, BackendPath, Catalog, Forward, Member, Schemes};
+use crate::catalog::{self, BackendPath, Carried, Catalog, Forward, Member, Schemes};
 use crate::cli::{Cli, Command, Proxy};
 use crate::commands;
 use crate::config::{self, AccessLog as AccessLogConfig, Config, Scheme};
 use crate::control::admin::AdminSocket;
-use crate::control::reload::Reloader;
+use crate::control::reload::{Reloader, Source};
 use crate::control::resolver::Resolver;
 use crate::control::signals::Signals;
 use crate::control::{self, Control, Readiness, State};
@@ -22,11 +22,13 @@ use crate::edge;
 use crate::explain;
 use crate::observe::access_log::AccessLog;
 use crate::observe::events;
+use crate::observe::metrics::ReloadMetrics;
 use crate::observe::registry::{ProcessFacts, Registry};
 use crate::relay::policy::TunnelPolicy;
+use crate::reload::FileSource;
 use crate::remote;
 use crate::sys;
-use crate::tls;
+use crate::tls::Tickets;
 use crate::uring::probe::probe;
 use crate::worker::{self, Plan, Workers};
 
@@ -117,14 +119,16 @@ fn print_version() -> Result<(), Failure> {
 }
 
 fn run_file(path: &Path) -> Result<(), Failure> {
-    let loaded = catalog::load(path).map_err(|report| {
+    let mut carried = Carried::default();
+    let loaded = catalog::load_beside(path, &mut carried).map_err(|report| {
         commands::show_complaints(&report.complaints);
         failure(report.summary())
     })?;
     commands::show_complaints(&loaded.warnings);
     let addresses: Vec<_> = loaded.config.listeners.clone();
     let listeners = bind(&addresses)?;
-    serve(loaded.config, loaded.catalog, listeners, &[])
+    let file = Some((path.to_owned(), carried));
+    serve(loaded.config, loaded.catalog, listeners, &[], file)
 }
 
 /// One route without a file.
@@ -159,7 +163,7 @@ fn run_proxy(proxy: Proxy) -> Result<(), Failure> {
         })
         .collect();
     let listeners = bind(&config.listeners)?;
-    serve(config, catalog, listeners, &[])
+    serve(config, catalog, listeners, &[], None)
 }
 
 fn read_certificate(cert: &Path, key: &Path) -> Result<config::Certificate, Failure> {
@@ -217,6 +221,7 @@ fn forward(
         api: "proxy".to_owned(),
         group: catalog::DEFAULT_GROUP.to_owned(),
         environment: catalog::RELEASE.to_owned(),
+        backend: String::new(),
         idle_timeout,
         idle_end: base.idle_end,
         frames: base.frames,
@@ -269,7 +274,7 @@ fn run_demo() -> Result<(), Failure> {
         format!("try it:  websocat -k wss://127.0.0.1:{wss}/hello"),
         format!("or:      pip install websockets && websockets ws://127.0.0.1:{ws}/hello"),
     ];
-    serve(config, catalog, listeners, &hints)
+    serve(config, catalog, listeners, &hints, None)
 }
 
 /// The longest a backend may take to answer where no definition says it: the reference scenario's timeout (spec 1.2).
@@ -295,15 +300,16 @@ fn bind(listeners: &[config::Listener]) -> Result<Vec<edge::Listener>, Failure> 
         .collect()
 }
 
-/// Serves until a signal ends it.
+/// Serves until a signal ends it. `file` is what a reload reads again.
 #[expect(clippy::disallowed_methods, reason = "the start time of the process")]
 fn serve(
     config: Config,
     catalog: Catalog,
     listeners: Vec<edge::Listener>,
     hints: &[String],
+    file: Option<(PathBuf, Carried)>,
 ) -> Result<(), Failure> {
-    let _events = events::init(&config.log).map_err(failure)?;
+    let (levels, _events) = events::init(&config.log).map_err(failure)?;
     probe().map_err(failure)?;
     let signals = Signals::register().map_err(failure)?;
     let cores = cores(&config.workers.cores)?;
@@ -317,13 +323,17 @@ fn serve(
         .transpose()
         .map_err(failure)?;
     let facts = ProcessFacts::new(&config, connections_max, SystemTime::now());
-    let mut registry = Registry::new(facts, access_log.clone());
+    let reloads = Arc::<ReloadMetrics>::default();
+    let mut registry = Registry::new(facts, access_log.clone(), Arc::clone(&reloads));
 
     let config = Arc::new(config);
+    let tickets = Tickets::new().map_err(failure)?;
     let shared = edge::Shared {
-        config: Arc::clone(&config),
-        catalog: Arc::new(catalog),
-        tls: tls_of(&config)?,
+        generation: edge::Generation {
+            config: Arc::clone(&config),
+            catalog: Arc::new(catalog),
+            tls: tickets.configs(&config).map_err(failure)?,
+        },
         resolver: Resolver::start().map_err(failure)?,
         access_log: access_log.clone(),
         connections: edge::Connections::new(connections_max),
@@ -344,10 +354,12 @@ fn serve(
         .iter()
         .map(|listener| (listener.scheme(), listener.address()))
         .collect();
+    let configured = config.listeners.iter().cloned();
+    let running = configured.zip(addresses.iter().map(|(_, address)| *address));
     drop(listeners);
     announce(
         &config,
-        &shared.catalog,
+        &shared.generation.catalog,
         &plan,
         connections_max,
         &addresses,
@@ -358,7 +370,22 @@ fn serve(
     let workers = Workers::new(workers);
     let readiness = Readiness::default();
     readiness.set(State::Ready);
-    let drain = config.drain.clone();
+    let source = file.map(|(path, carried)| {
+        Box::new(FileSource {
+            path,
+            config: Arc::clone(&config),
+            catalog: Arc::clone(&shared.generation.catalog),
+            carried,
+            listeners: running.collect(),
+            workers: workers.handles(),
+            connections_made_for: connections_max,
+            connections: shared.connections.clone(),
+            tickets,
+            access_log: access_log.clone(),
+            levels,
+        }) as Box<dyn Source>
+    });
+    let reloader = Reloader::new(source, config.drain.clone(), reloads);
     control::run(Control {
         workers: &workers,
         signals,
@@ -366,22 +393,13 @@ fn serve(
         registry,
         access_log,
         readiness,
-        reloader: Reloader::new(None, Arc::default()),
-        drain,
+        reloader,
     })
     .map_err(failure)?;
     workers.join();
     drop(shared);
     drop(access_guard);
     Ok(())
-}
-
-fn tls_of(config: &Config) -> Result<edge::TlsConfigs, Failure> {
-    let tickets = tls::ticketer().map_err(failure)?;
-    Ok(edge::TlsConfigs {
-        server: tls::server_config(&config.tls, config.tls.resolver(), tickets).map_err(failure)?,
-        client: tls::client_config(&config.backends).map_err(failure)?,
-    })
 }
 
 /// The cores that get a worker: those asked for, all of which have to be there, or all that the process may use.

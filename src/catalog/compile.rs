@@ -1,7 +1,5 @@
 //! What one published API runs as: its definition with variables filled in and everything checked that depends on them.
 
-use std::sync::Arc;
-
 use super::build::{Build, api_id};
 use super::mapping::compile::{self, Compiled};
 use super::path::encode;
@@ -25,6 +23,7 @@ impl Build<'_> {
             group,
             environment,
             api,
+            label: "",
             parameters: &parameters,
             rules: orchestration.as_ref(),
         };
@@ -62,17 +61,14 @@ impl Build<'_> {
         backend: &BackendDefinition,
     ) -> Option<Backend> {
         let Compiled {
-            group,
-            environment,
-            api,
-            ..
+            group, environment, ..
         } = *compiled;
         let (destination, path) = match &backend.destination {
             DestinationDefinition::Http(http) => {
                 let address = self.filled(group, environment, &http.address);
                 let path = self.filled(group, environment, &http.path);
                 let texts = (address.as_deref(), path.as_deref());
-                let built = self.http(group, environment, api, http, texts);
+                let built = self.http(compiled, http, texts);
                 (Destination::Http(built?), Some((http, path?)))
             }
             DestinationDefinition::Mock(mock) => (
@@ -97,12 +93,17 @@ impl Build<'_> {
 
     fn http(
         &mut self,
-        group: &str,
-        environment: &str,
-        api: &ApiDefinition,
+        compiled: &Compiled<'_>,
         http: &HttpDefinition,
         (address, path): (Option<&str>, Option<&str>),
     ) -> Option<HttpBackend> {
+        let Compiled {
+            group,
+            environment,
+            api,
+            label,
+            ..
+        } = *compiled;
         let member = self.member(http, address?)?;
         let path = self.backend_path(http, path?)?;
         let tunnel = self
@@ -115,10 +116,11 @@ impl Build<'_> {
             path: BackendPath::Fixed(path),
             timeout: http.timeout,
             retry_count: http.retry_count,
-            policy: Arc::new(TunnelPolicy {
+            policy: self.carried.policy(TunnelPolicy {
                 api: api.name.clone(),
                 group: group.to_owned(),
                 environment: environment.to_owned(),
+                backend: label.to_owned(),
                 idle_timeout: http.timeout,
                 idle_end: tunnel.idle_end,
                 frames: tunnel.frames,

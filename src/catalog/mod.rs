@@ -4,6 +4,7 @@
 #![warn(clippy::indexing_slicing, clippy::expect_used)]
 
 mod build;
+mod carried;
 mod client_address;
 mod compile;
 mod cors;
@@ -31,11 +32,13 @@ use crate::relay::policy::TunnelPolicy;
 
 pub use crate::definition::{MatchMode, Method, Schemes};
 pub use build::Forward;
+pub use carried::{Carried, Succession};
 pub use client_address::client_address;
 pub use cors::{Cors, cors_headers};
-pub use debug::{DebugCalls, DebugQuotas};
+pub use debug::DebugCalls;
+use debug::DebugQuotas;
 pub use explain::{Candidate, Explanation, Host, Rule, Verdict};
-pub use load::{Loaded, Report, check, load, load_with_definitions};
+pub use load::{Loaded, Report, check, load, load_beside, load_with_definitions};
 pub use mapping::{Call, MappingError, Outgoing};
 pub use path::{encode_path, normalize};
 pub use responses::{Context, Rendered, ResponseSet};
@@ -93,6 +96,19 @@ impl Catalog {
                 },
                 path,
             },
+        })
+    }
+
+    /// What tunnels live by: of every API and each of its backends.
+    fn policies(&self) -> impl Iterator<Item = &Arc<TunnelPolicy>> {
+        self.apis.iter().flat_map(|api| {
+            let backends = api.policies.iter().map(|policy| &policy.backend);
+            backends
+                .chain([&api.backend])
+                .filter_map(|backend| match &backend.destination {
+                    Destination::Http(http) => Some(&http.policy),
+                    Destination::Mock(_) => None,
+                })
         })
     }
 

@@ -47,6 +47,7 @@ pub struct Config {
     pub limits: Limits,
     pub timeouts: Timeouts,
     pub drain: Drain,
+    pub reload: Reload,
     pub admin: Admin,
     pub log: Log,
     pub tunnel: Tunnel,
@@ -90,7 +91,7 @@ impl Config {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workers {
     /// The cores that get a worker; empty means all that the process may use.
     pub cores: Vec<usize>,
@@ -323,7 +324,7 @@ impl Protection {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backends {
     /// Local addresses to connect from, used in turn; empty leaves the choice to the kernel.
     pub source_addresses: Vec<IpAddr>,
@@ -365,7 +366,7 @@ pub enum HostSent {
 }
 
 /// Bounds. Sizes in bytes, counts per process unless the name says otherwise.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Client connections, tunnels included, over all workers; 0 derives it from the descriptor limit.
     pub connections_max: usize,
@@ -383,7 +384,7 @@ pub struct Limits {
     pub relay_spill_bytes_max: usize,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// Accept to the end of the TLS handshake, and to the end of the first request head.
     pub handshake: Duration,
@@ -396,7 +397,7 @@ pub struct Timeouts {
     pub close_grace: Duration,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drain {
     /// How long `/readyz` says 503 before the listeners close.
     pub notice: Duration,
@@ -408,7 +409,24 @@ pub struct Drain {
     pub limit: Duration,
 }
 
-#[derive(Clone, Debug)]
+/// What a reload means for open tunnels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reload {
+    pub removed_apis: RemovedApis,
+    /// How the ends of tunnels that are drained are spread.
+    pub pace: Pace,
+}
+
+/// What becomes of the tunnels of an API, or of one of its backends, that is not there any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RemovedApis {
+    /// They live on by the rules that they had.
+    #[default]
+    Keep,
+    Drain,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
     /// Unix socket of the admin listener; `None` for no admin listener.
     pub socket: Option<PathBuf>,
@@ -420,7 +438,7 @@ pub enum LogFormat {
     Json,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     /// Form of the program's own messages on stderr.
     pub format: LogFormat,

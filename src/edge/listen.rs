@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::Opened;
+use super::accept::Door;
 use crate::config::Scheme;
 use crate::network::Network;
 
@@ -47,6 +49,11 @@ impl Listener {
         &self.proxy_protocol_from
     }
 
+    /// A listening socket for one worker, with what the listener means.
+    pub fn open_for_worker(&self) -> io::Result<Opened> {
+        Ok(Opened(self.open()?, Door::new(self)))
+    }
+
     /// A socket of a worker's own that listens on this address.
     pub(super) fn open(&self) -> io::Result<Socket> {
         let socket = bound(self.address)?;
@@ -62,6 +69,11 @@ pub fn bind(address: SocketAddr, scheme: Scheme) -> io::Result<Listener> {
     // Ours share the port, and so would a second ringgate of the same user, unnoticed: another process that listens
     // there shows only to a bind that shares nothing.
     drop(exclusive(address)?);
+    bind_again(address, scheme)
+}
+
+/// Takes an address that workers of ours listen on already.
+pub fn bind_again(address: SocketAddr, scheme: Scheme) -> io::Result<Listener> {
     let reservation = bound(address)?;
     let address = reservation
         .local_addr()?

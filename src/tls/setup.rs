@@ -16,7 +16,7 @@ use rustls::{
     SupportedCipherSuite, SupportedProtocolVersion, version,
 };
 
-use crate::config::{Backends, Tls};
+use crate::config::{Backends, Config, Tls};
 
 /// AES-GCM first, and the short key before the long one: both ends of nearly every connection have instructions for
 /// it, and the cost of sealing bounds what a core relays.
@@ -64,6 +64,32 @@ impl From<rustls::Error> for SetupError {
 /// worker, or after a reload.
 pub fn ticketer() -> Result<Arc<dyn ProducesTickets>, SetupError> {
     Ok(aws_lc_rs::Ticketer::new()?)
+}
+
+/// The ticket keys of a process, kept over reloads, and what is configured with them.
+#[derive(Clone)]
+pub struct Tickets(Arc<dyn ProducesTickets>);
+
+impl Tickets {
+    pub fn new() -> Result<Self, SetupError> {
+        Ok(Self(ticketer()?))
+    }
+
+    /// How clients and backends are met over TLS by `config`.
+    pub fn configs(&self, config: &Config) -> Result<TlsConfigs, SetupError> {
+        let resolver = config.tls.resolver();
+        Ok(TlsConfigs {
+            server: server_config(&config.tls, resolver, Arc::clone(&self.0))?,
+            client: client_config(&config.backends)?,
+        })
+    }
+}
+
+/// How clients and backends are met over TLS.
+#[derive(Clone, Debug)]
+pub struct TlsConfigs {
+    pub server: Arc<ServerConfig>,
+    pub client: Arc<ClientConfig>,
 }
 
 /// How clients are met. Shared by all workers.

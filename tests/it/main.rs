@@ -23,6 +23,7 @@ mod messages;
 mod peers;
 mod proxy_protocol;
 mod refusals;
+mod reload;
 mod socketio;
 mod stop;
 mod tls;

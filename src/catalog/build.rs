@@ -61,6 +61,10 @@ impl Catalog {
     /// One API on every host, in every environment and with every method. The error says what is wrong with the path.
     pub fn forward_all(forward: Forward) -> Result<Self, String> {
         let path = forward.path.unwrap_or_default();
+        let mapping = match &forward.backend_path {
+            BackendPath::Same => Mapping::default(),
+            BackendPath::Fixed(path) => Mapping::fixed(path),
+        };
         let api = Arc::new(Api {
             id: api_id(&forward.policy.group, &forward.policy.api),
             name: forward.policy.api.clone(),
@@ -79,7 +83,7 @@ impl Catalog {
                     retry_count: -1,
                     policy: Arc::new(forward.policy),
                 }),
-                mapping: Mapping::default(),
+                mapping,
             },
             parameters: Vec::new(),
             orchestration: None,
@@ -93,7 +97,8 @@ impl Catalog {
         } else {
             (path.as_str(), MatchMode::Normal)
         };
-        let escapes = PathEscapes::default();
+        // What is forwarded as it is keeps its escapes.
+        let escapes = PathEscapes::Kept;
         let mut paths = Paths::default();
         let place = paths.place(&Shape::of(text, escapes)?, mode);
         paths.insert(place, Arc::clone(&api));

@@ -32,8 +32,8 @@ const SUITES: [SupportedCipherSuite; 9] = [
     cipher_suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 ];
 
-/// HTTP/2 is not spoken, and no WebSocket client needs it.
-const ALPN: &[u8] = b"http/1.1";
+/// HTTP/2 is not spoken, and no WebSocket client needs it. Old clients of ordinary calls may offer HTTP/1.0 alone.
+const ALPN: [&[u8]; 2] = [b"http/1.1", b"http/1.0"];
 
 /// Why a TLS configuration can't be had; seen at start-up and on reload only.
 #[derive(Debug)]
@@ -102,7 +102,7 @@ pub fn server_config(
         .with_protocol_versions(versions(tls))?
         .with_no_client_auth()
         .with_cert_resolver(certificates);
-    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.alpn_protocols = ALPN.map(<[u8]>::to_vec).to_vec();
     config.ignore_client_order = true;
     config.ticketer = tickets;
     // Tickets alone: a session cache would be a lock that all workers share.
@@ -134,7 +134,7 @@ pub fn client_config(backends: &Backends) -> Result<Arc<ClientConfig>, SetupErro
             ))),
     }
     .with_no_client_auth();
-    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.enable_secret_extraction = true;
     Ok(Arc::new(config))
 }

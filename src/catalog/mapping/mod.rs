@@ -11,6 +11,7 @@ use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 
+use super::path::encode_path;
 use super::{Api, Backend, BackendPath, Destination, MatchMode, Matched};
 use crate::config::{OrchestrationTarget, Scheme, TargetLocation};
 use crate::definition::{Location, SystemValue};
@@ -91,6 +92,16 @@ pub(crate) struct Mapping {
     passed: Vec<usize>,
 }
 
+impl Mapping {
+    /// A path without parameters, encoded.
+    pub(super) fn fixed(path: &str) -> Self {
+        Self {
+            path: vec![PathPart::Text(path.to_owned())],
+            ..Self::default()
+        }
+    }
+}
+
 #[derive(Debug)]
 enum PathPart {
     /// Encoded.
@@ -164,7 +175,10 @@ impl Api {
         };
         let mapping = &backend.mapping;
         match &http.path {
-            BackendPath::Same => outgoing.target.extend_from_slice(call.path.as_bytes()),
+            BackendPath::Same => {
+                let path = encode_path(&matched.path);
+                outgoing.target.extend_from_slice(path.as_bytes());
+            }
             BackendPath::Fixed(_) => {
                 self.push_backend_path(&mut outgoing.target, mapping, matched, call, &seen)?;
             }

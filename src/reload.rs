@@ -110,7 +110,8 @@ impl FileSource {
         let complaint = |what| format!("{file}: error: {what} cannot change without a restart");
         fixed
             .into_iter()
-            .filter_map(|(changed, what)| changed.then(|| complaint(what)))
+            .filter(|(changed, _)| *changed)
+            .map(|(_, what)| complaint(what))
             .collect()
     }
 

@@ -245,7 +245,7 @@ fn place(socket: &Socket) -> Result<PathBuf, Failure> {
             "{file} has no admin.socket; add one, or name it with --socket"
         ))
     })?;
-    let beside = Path::new(&file).parent().unwrap_or(Path::new(""));
+    let beside = Path::new(&file).parent().unwrap_or_else(|| Path::new(""));
     Ok(beside.join(socket))
 }
 

@@ -109,7 +109,8 @@ impl Prepared {
             if !busy {
                 continue;
             }
-            for _ in 0..adopt_per_turn {
+            let commands_max = adopt_per_turn;
+            for _ in 0..commands_max {
                 match commands.try_recv() {
                     Ok(Command::Adopt(tunnel)) => relay.adopt(*tunnel),
                     Ok(Command::Drain(order)) => relay.drain(order),

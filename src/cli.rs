@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::call::Call;
+use crate::doctor::Doctor;
+
 /// A WebSocket edge proxy that takes the API definitions of a cloud gateway as its configuration.
 ///
 /// Without a command it runs the demo: a self-signed certificate, a built-in echo backend, and the reference scenario
@@ -47,6 +50,22 @@ pub enum Command {
     Check(ConfigFile),
     /// Serve one route without a file
     Proxy(Proxy),
+    /// Talk to a WebSocket API: print the handshake's answer, send lines, print messages
+    Call(Call),
+    /// Say what will break on this host, at how many connections, and how to mend it
+    ///
+    /// Looks at the host's limits and settings, the configuration, its certificates and its backends. Changes nothing.
+    Doctor(Doctor),
+    /// Write the manual pages
+    #[command(hide = true)]
+    Man(Man),
+}
+
+#[derive(Args, Debug)]
+pub struct Man {
+    /// The directory that gets a page for each command; without it the main page goes to standard output
+    #[arg(value_name = "DIR")]
+    pub dir: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

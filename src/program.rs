@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::call;
 use crate::catalog::{self, BackendPath, Catalog, Forward, Member, Schemes};
 use crate::cli::{Cli, Command, Proxy};
 use crate::config::{self, AccessLog as AccessLogConfig, Config, Scheme};
@@ -16,6 +17,7 @@ use crate::control::resolver::Resolver;
 use crate::control::signals::Signals;
 use crate::control::{self, Control, Readiness, State};
 use crate::demo;
+use crate::doctor;
 use crate::edge;
 use crate::observe::access_log::AccessLog;
 use crate::observe::events;
@@ -49,6 +51,18 @@ pub fn main(cli: Cli) -> ExitCode {
             command: Some(Command::Proxy(proxy)),
             ..
         } => run_proxy(proxy),
+        Cli {
+            command: Some(Command::Call(call)),
+            ..
+        } => return call::run(call),
+        Cli {
+            command: Some(Command::Doctor(doctor)),
+            ..
+        } => return doctor::run(&doctor),
+        Cli {
+            command: Some(Command::Man(man)),
+            ..
+        } => write_manual(man.dir.as_deref()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -82,6 +96,18 @@ fn print_version() -> Result<(), Failure> {
         Err(error) => println!("io_uring: {error}"),
     }
     Ok(())
+}
+
+/// The manual, made of what `--help` says, so that the two cannot differ.
+fn write_manual(dir: Option<&Path>) -> Result<(), Failure> {
+    let command = <Cli as clap::CommandFactory>::command();
+    match dir {
+        Some(dir) => clap_mangen::generate_to(command, dir)
+            .map_err(|error| failure(format!("{}: {error}", dir.display()))),
+        None => clap_mangen::Man::new(command)
+            .render(&mut io::stdout().lock())
+            .map_err(failure),
+    }
 }
 
 fn check(path: &Path) -> ExitCode {
@@ -393,11 +419,16 @@ const DESCRIPTORS_RESERVED: usize = 40;
 const DESCRIPTORS_OF_WORKER: usize = 8;
 const DESCRIPTORS_OF_LISTENER: usize = 4;
 
+/// Descriptors that are not for connections, of the whole process.
+pub(crate) fn descriptors_reserved(config: &Config, workers: usize) -> usize {
+    let of_worker = DESCRIPTORS_OF_WORKER + DESCRIPTORS_OF_LISTENER * config.listeners.len();
+    DESCRIPTORS_RESERVED + workers * of_worker
+}
+
 /// How many connections the descriptor limit allows: each takes one, and one more once it has a backend.
 fn connections_max(config: &Config, workers: usize) -> Result<usize, Failure> {
     let limit = sys::raise_fd_limit().map_err(failure)?;
-    let of_worker = DESCRIPTORS_OF_WORKER + DESCRIPTORS_OF_LISTENER * config.listeners.len();
-    let reserved = DESCRIPTORS_RESERVED + workers * of_worker;
+    let reserved = descriptors_reserved(config, workers);
     let possible = limit.saturating_sub(reserved) / 2;
     match config.limits.connections_max {
         0 if possible == 0 => Err(failure(format!(

@@ -52,6 +52,7 @@ use crate::observe::request_id::{RequestId, RequestIds};
 use crate::relay::RelayHandle;
 
 pub use crate::connections::Connections;
+pub(crate) use listen::BACKLOG;
 pub use listen::{Listener, bind, bind_from};
 
 use accept::Door;

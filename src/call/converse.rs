@@ -175,7 +175,7 @@ impl Session {
     }
 
     /// What an error of the socket means.
-    fn ended(&mut self, error: Error) -> io::Result<End> {
+    fn ended(&self, error: Error) -> io::Result<End> {
         if self.closed.is_some() {
             return Ok(self.end());
         }
@@ -286,7 +286,7 @@ impl Session {
     fn clear_interrupt(&mut self) {
         // Whatever is in the pipe stands for one Ctrl-C.
         let mut bytes = [0; 64];
-        self.interrupts.read(&mut bytes).ok();
+        drop(self.interrupts.read(&mut bytes));
     }
 }
 

@@ -176,7 +176,7 @@ pub(crate) fn core_list(text: &str) -> Option<Vec<usize>> {
         let (first, last) = part
             .trim()
             .split_once('-')
-            .unwrap_or((part.trim(), part.trim()));
+            .unwrap_or_else(|| (part.trim(), part.trim()));
         let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
         if last >= CORES_MAX || first > last || cores.len() > CORES_MAX {
             return None;

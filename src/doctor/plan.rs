@@ -56,7 +56,7 @@ impl Plan {
         let connections = connections.unwrap_or_else(|| allowed(&config, cores.len(), host));
         Self {
             connections,
-            accept_rate: accept_rate.unwrap_or((connections / WAVE_SECONDS).max(1)),
+            accept_rate: accept_rate.unwrap_or_else(|| (connections / WAVE_SECONDS).max(1)),
             upstreams: catalog.map(upstreams).unwrap_or_default(),
             config,
             cores,

@@ -13,11 +13,15 @@
 mod support;
 
 mod admin;
+mod call;
 mod cli;
+mod doctor;
 mod faults;
 mod handshake;
 mod messages;
 mod peers;
 mod refusals;
+mod sandbox;
 mod stop;
 mod tls;
+mod tuning;

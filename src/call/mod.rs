@@ -8,6 +8,7 @@
 
 mod converse;
 pub(crate) mod handshake;
+mod lines;
 mod show;
 pub(crate) mod stream;
 pub(crate) mod target;
@@ -27,8 +28,9 @@ use signal_hook::consts::SIGINT;
 use crate::config::Scheme;
 use crate::document::quantity::parse_duration;
 use crate::proto::head::is_token;
-use converse::{End, Input, Lines, Session};
+use converse::{End, Input, Session};
 use handshake::{Answer, HandshakeFailure, Wishes};
+use lines::Lines;
 use show::Show;
 use stream::{ConnectError, Stream};
 use target::Target;

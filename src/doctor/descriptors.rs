@@ -3,16 +3,38 @@
 
 use super::finding::{Area, Finding};
 use super::host::Host;
-use super::plan::Plan;
+use super::plan::{Plan, wide};
 
 const AREA: Area = Area::Descriptors;
 
 pub(super) fn examine(host: &Host, plan: &Plan) -> Vec<Finding> {
-    vec![
+    let mut findings = vec![
         process_limit(host, plan),
         kernel_maximum(host, plan),
         whole_host(host, plan),
-    ]
+    ];
+    findings.extend(own_limit(plan));
+    findings
+}
+
+/// ringgate's own bound, where the configuration has one.
+fn own_limit(plan: &Plan) -> Option<Finding> {
+    const SUBJECT: &str = "limits.connections_max";
+    let maximum = wide(plan.config.limits.connections_max);
+    match maximum {
+        0 => None,
+        _ if maximum < plan.connections => Some(AREA.fail(
+            SUBJECT,
+            format!(
+                "{maximum}: who comes beyond it gets 503, on TLS listeners a closed connection"
+            ),
+            format!(
+                "set it to {} or more, or leave it out, and the descriptor limit decides",
+                plan.connections
+            ),
+        )),
+        _ => Some(AREA.ok(SUBJECT, maximum.to_string())),
+    }
 }
 
 /// A start raises the soft limit to the hard one, so that the hard one is what counts.
@@ -112,6 +134,16 @@ mod tests {
         check(needed - 1, needed, needed + 1000, [Fail, Ok, Ok]);
         check(needed, needed - 1, needed + 1000, [Ok, Fail, Ok]);
         check(needed, needed, needed + 999, [Ok, Ok, Fail]);
+    }
+
+    #[test]
+    fn the_configuration_may_have_a_smaller_bound() {
+        let mut plan = plan(100);
+        assert_eq!(own_limit(&plan), None);
+        for (maximum, level) in [(99, Level::Fail), (100, Level::Ok)] {
+            plan.config.limits.connections_max = maximum;
+            assert_eq!(own_limit(&plan).unwrap().level, level, "{maximum}");
+        }
     }
 
     #[test]

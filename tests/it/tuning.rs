@@ -58,8 +58,12 @@ impl Host {
             ),
             // What ethtool(8) would say; the one below reads and writes it.
             (
+                "ethtool/L/eth0",
+                "Pre-set maximums:\nCombined:\t1\nCurrent hardware settings:\nCombined:\t1\n",
+            ),
+            (
                 "ethtool/K/eth0",
-                "generic-receive-offload: on\nlarge-receive-offload: on\n",
+                "generic-receive-offload: on\nlarge-receive-offload: on\ntcp-segmentation-offload: off [fixed]\n",
             ),
         ] {
             host.write(path, text);
@@ -70,7 +74,8 @@ impl Host {
              cd \"$(dirname \"$0\")/../ethtool\" || exit 1\n\
              case $1 in\n\
              -k) cat \"K/$2\" ;;\n\
-             -K) sed -i \"s/^$3: .*/$3: $4/\" \"K/$2\" ;;\n\
+             -l) cat \"L/$2\" ;;\n\
+             -K) test \"$3\" = lro && sed -i \"s/^large-receive-offload: .*/large-receive-offload: $4/\" \"K/$2\" ;;\n\
              *) exit 1 ;;\n\
              esac\n",
         );
@@ -170,6 +175,11 @@ fn showing_changes_nothing() {
         "it is as it should be"
     );
     assert!(!output.stdout.contains("state1"), "its latency is small");
+    assert!(!output.stdout.contains("offload: off -> on"), "it is fixed");
+    assert!(
+        !output.stdout.contains("Combined:"),
+        "the card has no more queues"
+    );
     assert_eq!(host.files(), before);
 }
 
@@ -305,4 +315,23 @@ fn every_setting_says_why_and_how_to_undo_it() {
             }
         }
     }
+}
+
+#[test]
+fn manual_has_a_page_for_each_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringgate"));
+    let output = output_of(command.arg("man").arg(dir.path()));
+    assert_eq!(output.code, Some(0), "{output:?}");
+    for (page, word) in [
+        ("ringgate.1", "ringgate\\-doctor(1)"),
+        ("ringgate-call.1", "\\-\\-insecure"),
+        ("ringgate-doctor.1", "\\-\\-connections"),
+        ("ringgate-run.1", "\\-\\-config"),
+    ] {
+        let text = fs::read_to_string(dir.path().join(page)).unwrap();
+        assert!(text.contains(word), "{page} has no {word}");
+    }
+    // It is for whoever builds a package.
+    assert!(!dir.path().join("ringgate-man.1").exists());
 }

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::call;
 use crate::catalog::{self, BackendPath, Carried, Catalog, Forward, Member, Schemes};
 use crate::cli::{Cli, Command, Proxy};
 use crate::commands;
@@ -18,6 +19,7 @@ use crate::control::resolver::Resolver;
 use crate::control::signals::Signals;
 use crate::control::{self, Control, Readiness, State};
 use crate::demo;
+use crate::doctor;
 use crate::edge;
 use crate::explain;
 use crate::observe::access_log::AccessLog;
@@ -37,53 +39,29 @@ type Failure = Box<dyn Display>;
 
 /// Runs the command of `cli`, and says how it went.
 pub fn main(cli: Cli) -> ExitCode {
-    let result = match cli {
-        Cli { version: true, .. } => print_version(),
-        Cli {
-            command: None | Some(Command::Demo),
-            ..
-        } => run_demo(),
-        Cli {
-            command: Some(Command::Run(file)),
-            ..
-        } => run_file(&file.config),
-        Cli {
-            command: Some(Command::Check(check)),
-            ..
-        } => return commands::check(&check),
-        Cli {
-            command: Some(Command::Apis(apis)),
-            ..
-        } => return commands::apis(&apis),
-        Cli {
-            command: Some(Command::Export(arguments)),
-            ..
-        } => return commands::export(&arguments),
-        Cli {
-            command: Some(Command::Explain(explain)),
-            ..
-        } => return explain::run(&explain),
-        Cli {
-            command: Some(Command::Proxy(proxy)),
-            ..
-        } => run_proxy(proxy),
-        Cli {
-            command: Some(Command::Reload(command)),
-            ..
-        } => remote::reload(&command).map_err(failure),
-        Cli {
-            command: Some(Command::Tunnels(command)),
-            ..
-        } => remote::tunnels(&command).map_err(failure),
-        Cli {
-            command: Some(Command::Close(command)),
-            ..
-        } => remote::close(&command).map_err(failure),
-        Cli {
-            command: Some(Command::Drain(command)),
-            ..
-        } => remote::drain(&command).map_err(failure),
+    if cli.version {
+        return exit(print_version());
+    }
+    let result = match cli.command.unwrap_or(Command::Demo) {
+        Command::Demo => run_demo(),
+        Command::Run(file) => run_file(&file.config),
+        Command::Check(check) => return commands::check(&check),
+        Command::Apis(apis) => return commands::apis(&apis),
+        Command::Export(arguments) => return commands::export(&arguments),
+        Command::Explain(explain) => return explain::run(&explain),
+        Command::Proxy(proxy) => run_proxy(proxy),
+        Command::Reload(command) => remote::reload(&command).map_err(failure),
+        Command::Tunnels(command) => remote::tunnels(&command).map_err(failure),
+        Command::Close(command) => remote::close(&command).map_err(failure),
+        Command::Drain(command) => remote::drain(&command).map_err(failure),
+        Command::Call(call) => return call::run(call),
+        Command::Doctor(doctor) => return doctor::run(&doctor),
+        Command::Man(man) => write_manual(man.dir.as_deref()),
     };
+    exit(result)
+}
+
+fn exit(result: Result<(), Failure>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -116,6 +94,18 @@ fn print_version() -> Result<(), Failure> {
         Err(error) => println!("io_uring: {error}"),
     }
     Ok(())
+}
+
+/// The manual, made of what `--help` says, so that the two cannot differ.
+fn write_manual(dir: Option<&Path>) -> Result<(), Failure> {
+    let command = <Cli as clap::CommandFactory>::command();
+    match dir {
+        Some(dir) => clap_mangen::generate_to(command, dir)
+            .map_err(|error| failure(format!("{}: {error}", dir.display()))),
+        None => clap_mangen::Man::new(command)
+            .render(&mut io::stdout().lock())
+            .map_err(failure),
+    }
 }
 
 fn run_file(path: &Path) -> Result<(), Failure> {
@@ -436,11 +426,16 @@ const DESCRIPTORS_RESERVED: usize = 40;
 const DESCRIPTORS_OF_WORKER: usize = 8;
 const DESCRIPTORS_OF_LISTENER: usize = 4;
 
+/// Descriptors that are not for connections, of the whole process.
+pub(crate) fn descriptors_reserved(config: &Config, workers: usize) -> usize {
+    let of_worker = DESCRIPTORS_OF_WORKER + DESCRIPTORS_OF_LISTENER * config.listeners.len();
+    DESCRIPTORS_RESERVED + workers * of_worker
+}
+
 /// How many connections the descriptor limit allows: each takes one, and one more once it has a backend.
 fn connections_max(config: &Config, workers: usize) -> Result<usize, Failure> {
     let limit = sys::raise_fd_limit().map_err(failure)?;
-    let of_worker = DESCRIPTORS_OF_WORKER + DESCRIPTORS_OF_LISTENER * config.listeners.len();
-    let reserved = DESCRIPTORS_RESERVED + workers * of_worker;
+    let reserved = descriptors_reserved(config, workers);
     let possible = limit.saturating_sub(reserved) / 2;
     match config.limits.connections_max {
         0 if possible == 0 => Err(failure(format!(

@@ -27,6 +27,7 @@ use crate::relay::policy::{FrameMode, IdleEnd};
 pub(crate) use files::Opened;
 pub use files::{Loaded, Source};
 pub use memory::MemoryBounds;
+pub(crate) use x509::days_since_1970;
 
 /// The protocol a client came by, or a backend is spoken to with: `Http` is `ws`, `Https` is `wss` (spec 1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -13,7 +13,7 @@ use crate::config::Scheme;
 use crate::network::Network;
 
 /// The kernel caps it at `net.core.somaxconn`, which is 4096 by default.
-const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
 
 /// How many ports `bind_from` looks at.
 const PORTS_TRIED: u16 = 100;

@@ -62,6 +62,7 @@ use crate::relay::RelayHandle;
 use crate::tls::TlsConfigs;
 
 pub use crate::connections::Connections;
+pub(crate) use listen::BACKLOG;
 pub use listen::{Listener, bind, bind_again, bind_from};
 
 use accept::Door;

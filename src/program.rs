@@ -146,11 +146,7 @@ fn run_proxy(proxy: Proxy) -> Result<(), Failure> {
     config.listeners = proxy
         .listen
         .iter()
-        .map(|&address| config::Listener {
-            address,
-            scheme,
-            proxy_protocol_from: Vec::new(),
-        })
+        .map(|&address| config::Listener::plain(address, scheme))
         .collect();
     let listeners = bind(&config.listeners)?;
     serve(config, catalog, listeners, &[], None)
@@ -243,12 +239,11 @@ fn run_demo() -> Result<(), Failure> {
     let catalog = Catalog::forward_all(forward).map_err(failure)?;
     let mut listeners = Vec::new();
     for (scheme, port) in [(Scheme::Https, 8443), (Scheme::Http, 8080)] {
-        let bound = edge::bind_from((Ipv4Addr::LOCALHOST, port).into(), scheme).map_err(failure)?;
-        config.listeners.push(config::Listener {
-            address: bound.address(),
-            scheme,
-            proxy_protocol_from: Vec::new(),
-        });
+        let wanted = config::Listener::plain((Ipv4Addr::LOCALHOST, port).into(), scheme);
+        let bound = edge::bind_from(&wanted).map_err(failure)?;
+        config
+            .listeners
+            .push(config::Listener::plain(bound.address(), scheme));
         listeners.push(bound);
     }
     let [wss, ws] = [Scheme::Https, Scheme::Http].map(|scheme| {
@@ -282,10 +277,8 @@ fn bind(listeners: &[config::Listener]) -> Result<Vec<edge::Listener>, Failure> 
     listeners
         .iter()
         .map(|listener| {
-            let (address, scheme) = (listener.address, listener.scheme);
-            edge::bind(address, scheme)
-                .map(|bound| bound.with_proxy_protocol_from(&listener.proxy_protocol_from))
-                .map_err(|error| failure(format!("cannot listen on {address}: {error}")))
+            edge::bind(listener)
+                .map_err(|error| failure(format!("cannot listen on {}: {error}", listener.address)))
         })
         .collect()
 }

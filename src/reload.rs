@@ -137,13 +137,11 @@ impl FileSource {
                 .iter()
                 .any(|(_, address)| *address == wanted.address);
             let listener = if ours {
-                edge::bind_again(wanted.address, wanted.scheme)
+                edge::bind_again(wanted)
             } else {
-                edge::bind(wanted.address, wanted.scheme)
+                edge::bind(wanted)
             };
-            let listener = listener
-                .map_err(problem)?
-                .with_proxy_protocol_from(&wanted.proxy_protocol_from);
+            let listener = listener.map_err(problem)?;
             for of_worker in &mut doors.opened {
                 of_worker.push(listener.open_for_worker().map_err(problem)?);
             }

@@ -101,14 +101,10 @@ impl Catalog {
 
     /// What tunnels live by: of every API and each of its backends.
     fn policies(&self) -> impl Iterator<Item = &Arc<TunnelPolicy>> {
-        self.apis.iter().flat_map(|api| {
-            let backends = api.policies.iter().map(|policy| &policy.backend);
-            backends
-                .chain([&api.backend])
-                .filter_map(|backend| match &backend.destination {
-                    Destination::Http(http) => Some(&http.policy),
-                    Destination::Mock(_) => None,
-                })
+        let backends = self.apis.iter().flat_map(|api| api.backends());
+        backends.filter_map(|backend| match &backend.destination {
+            Destination::Http(http) => Some(&http.policy),
+            Destination::Mock(_) => None,
         })
     }
 
@@ -214,6 +210,14 @@ pub struct Api {
     /// Whether calls get the headers of spec 7.9.
     pub cors: bool,
     pub responses: Arc<ResponseSet>,
+}
+
+impl Api {
+    /// Everywhere that its calls may go: what its policies lead to, in their order, and the default.
+    pub fn backends(&self) -> impl Iterator<Item = &Backend> {
+        let of_policies = self.policies.iter().map(|policy| &policy.backend);
+        of_policies.chain([&self.backend])
+    }
 }
 
 /// As the start-up message says it: `ws, wss /hello (API01 of DEFAULT in RELEASE) -> ws://192.0.2.20:8080/`.

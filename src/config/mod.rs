@@ -112,6 +112,20 @@ pub struct Listener {
     pub scheme: Scheme,
     /// Who has to begin with a PROXY protocol header, and nobody else may connect. Empty: the protocol is not spoken.
     pub proxy_protocol_from: Vec<Network>,
+    /// The address may be one that the box does not have (yet): IP_FREEBIND, for an address that moves between two boxes.
+    pub freebind: bool,
+}
+
+impl Listener {
+    /// For everybody, on an address of the box.
+    pub fn plain(address: SocketAddr, scheme: Scheme) -> Self {
+        Self {
+            address,
+            scheme,
+            proxy_protocol_from: Vec::new(),
+            freebind: false,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default)]

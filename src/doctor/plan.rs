@@ -91,8 +91,11 @@ fn allowed(config: &Config, workers: usize, host: &Host) -> u64 {
 /// The servers of every API, each once.
 fn upstreams(catalog: &Catalog) -> Vec<Upstream> {
     let mut found: Vec<Upstream> = Vec::new();
-    for api in catalog.apis() {
-        let Destination::Http(backend) = &api.backend.destination else {
+    let backends = catalog
+        .apis()
+        .flat_map(|api| api.backends().map(move |backend| (api, backend)));
+    for (api, backend) in backends {
+        let Destination::Http(backend) = &backend.destination else {
             continue;
         };
         let path = match &backend.path {

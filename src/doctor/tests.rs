@@ -66,11 +66,7 @@ pub(super) fn upstream(address: &str, sharers: usize) -> Upstream {
 }
 
 pub(super) fn listener(address: &str) -> Listener {
-    Listener {
-        address: address.parse().unwrap(),
-        scheme: Scheme::Http,
-        proxy_protocol_from: Vec::new(),
-    }
+    Listener::plain(address.parse().unwrap(), Scheme::Http)
 }
 
 fn doctor(root: &Path, config: Option<&Path>) -> Doctor {

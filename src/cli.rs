@@ -1,10 +1,15 @@
 //! Flags, and what each command starts: the demo, a configuration file, or one route without a file.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::explain::{Field, Url};
+
+use crate::call::Call;
+use crate::doctor::Doctor;
 
 /// A WebSocket edge proxy that takes the API definitions of a cloud gateway as its configuration.
 ///
@@ -23,7 +28,8 @@ pub struct Cli {
 
 const AFTER_HELP: &str = "\
 Signals:
-  TERM, QUIT  stop accepting, close open tunnels with 1001 at a frame boundary, exit 0; again: at once
+  HUP         read the configuration again; with any mistake, what runs goes on
+  TERM, QUIT  stop accepting, close open tunnels in turn at a frame boundary, exit 0; again: at once
   INT         stop at once
   USR1        reopen the access log
 
@@ -42,11 +48,190 @@ pub enum Command {
     /// Serve what a configuration file says
     Run(ConfigFile),
     /// Check a configuration file and every definition it names, and serve nothing
+    #[command(long_about = CHECK, after_help = CHECK_OUTPUT)]
+    Check(Check),
+    /// List every API that a configuration serves
+    #[command(long_about = APIS, after_help = APIS_OUTPUT)]
+    Apis(Apis),
+    /// Print the definitions of a group as the cloud's gateway imports them
+    Export(Export),
+    /// Say what becomes of one request, and why
     ///
-    /// Prints every complaint with file, line, key and remedy. Exits with 0 if the configuration can be served.
-    Check(ConfigFile),
+    /// Prints the listener, group, environment and API that a request would take, why no other API was taken, and what the
+    /// backend would be asked. Nothing is sent. Exits with 0 if the request would be served, with 1 if it would be refused.
+    Explain(Explain),
     /// Serve one route without a file
     Proxy(Proxy),
+    /// Have a running program read its configuration again
+    ///
+    /// Prints every complaint, and exits with 1, if it was not right; what runs then goes on.
+    Reload(Reload),
+    /// List the open tunnels of a running program
+    Tunnels(Tunnels),
+    /// Close one tunnel politely, with a Close frame to both sides
+    Close(Close),
+    /// Close tunnels politely, spread over a time; alone, show the drains so far
+    Drain(Drain),
+    /// Talk to a WebSocket API: print the handshake's answer, send lines, print messages
+    Call(Call),
+    /// Say what will break on this host, at how many connections, and how to mend it
+    ///
+    /// Looks at the host's limits and settings, the configuration, its certificates and its backends. Changes nothing.
+    Doctor(Doctor),
+    /// Write the manual pages
+    #[command(hide = true)]
+    Man(Man),
+}
+
+/// Where the running program is asked.
+#[derive(Args, Debug)]
+pub struct Socket {
+    /// Its admin socket. Default: admin.socket of the configuration file
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+
+    /// The configuration file
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        default_value = "/etc/ringgate/ringgate.toml"
+    )]
+    pub config: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub struct Reload {
+    #[command(flatten)]
+    pub socket: Socket,
+}
+
+#[derive(Args, Debug)]
+pub struct Tunnels {
+    #[command(flatten)]
+    pub socket: Socket,
+
+    /// Only those of this API
+    #[arg(long, value_name = "NAME")]
+    pub api: Option<String>,
+
+    /// Only those of APIs of this group
+    #[arg(long, value_name = "NAME")]
+    pub group: Option<String>,
+
+    /// Only those from this address
+    #[arg(long, value_name = "IP")]
+    pub client: Option<String>,
+
+    /// Only those to this backend
+    #[arg(long, value_name = "ADDR")]
+    pub backend: Option<String>,
+
+    /// Only those open for longer than this
+    #[arg(long, value_name = "TIME")]
+    pub older_than: Option<String>,
+
+    /// Only those on which nothing was relayed for this long
+    #[arg(long, value_name = "TIME")]
+    pub idle_for: Option<String>,
+
+    /// Which come first: age, idle, waiting or bytes
+    #[arg(long, value_name = "KEY", default_value = "age")]
+    pub sort: String,
+
+    /// How many are shown
+    #[arg(long, value_name = "COUNT", default_value_t = 50)]
+    pub limit: usize,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Close {
+    #[command(flatten)]
+    pub socket: Socket,
+
+    /// The id of the tunnel, as `ringgate tunnels` and the access log have it
+    pub id: String,
+
+    /// The close code that both sides get (RFC 6455 section 7.4)
+    #[arg(long, default_value_t = 1001)]
+    pub code: u16,
+}
+
+#[derive(Args, Debug)]
+pub struct Drain {
+    #[command(flatten)]
+    pub socket: Socket,
+
+    /// Every tunnel. New ones are let in, and closed at the end of the time
+    #[arg(long, conflicts_with_all = ["api", "backend", "cancel"])]
+    pub all: bool,
+
+    /// The tunnels of this API
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["backend", "cancel"])]
+    pub api: Option<String>,
+
+    /// The group of the API. Default: DEFAULT
+    #[arg(long, value_name = "NAME", requires = "api")]
+    pub group: Option<String>,
+
+    /// The tunnels to this backend
+    #[arg(long, value_name = "ADDR", conflicts_with = "cancel")]
+    pub backend: Option<String>,
+
+    /// Spread them over this time. Default: 100 a second on each core, or all within 10 s
+    #[arg(long, value_name = "TIME")]
+    pub over: Option<String>,
+
+    /// Say 1012 (service restart) instead of 1001 (going away)
+    #[arg(long)]
+    pub restart: bool,
+
+    /// Cancel the drain of this number
+    #[arg(long, value_name = "NUMBER")]
+    pub cancel: Option<u64>,
+}
+
+#[derive(Args, Debug)]
+pub struct Export {
+    #[command(flatten)]
+    pub file: ConfigFile,
+
+    /// The group; needed where there are several
+    #[arg(long, value_name = "NAME")]
+    pub group: Option<String>,
+
+    /// The environment that the APIs are published in
+    #[arg(long, value_name = "NAME", default_value = "RELEASE")]
+    pub environment: String,
+
+    /// The format: OpenAPI 3.0 or Swagger 2.0
+    #[arg(long, value_enum, default_value_t = ExportFormat::Openapi)]
+    pub format: ExportFormat,
+
+    /// Write JSON instead of YAML
+    #[arg(long, conflicts_with = "yaml")]
+    pub json: bool,
+
+    /// Write YAML, as is the default
+    #[arg(long)]
+    pub yaml: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    Openapi,
+    Swagger,
+}
+
+#[derive(Args, Debug)]
+pub struct Man {
+    /// The directory that gets a page for each command; without it the main page goes to standard output
+    #[arg(value_name = "DIR")]
+    pub dir: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -59,6 +244,102 @@ pub struct ConfigFile {
         default_value = "/etc/ringgate/ringgate.toml"
     )]
     pub config: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub struct Check {
+    #[command(flatten)]
+    pub file: ConfigFile,
+
+    /// How the complaints are written
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub format: Format,
+
+    /// Whether text is coloured; auto: on a terminal, unless NO_COLOR is set
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    pub color: Color,
+}
+
+#[derive(Args, Debug)]
+pub struct Apis {
+    #[command(flatten)]
+    pub file: ConfigFile,
+
+    /// How the list is written
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub format: Format,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// For machines
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+const CHECK: &str = "\
+Check a configuration file and every definition it names, and serve nothing
+
+Prints every complaint with file, line, column, key and remedy, and below it the line that it is about. Exits with 0 if
+the configuration can be served; warnings do not keep it from that.";
+
+const CHECK_OUTPUT: &str = "\
+Text:
+  FILE:LINE:COLUMN: error: KEY: PROBLEM; REMEDY (CODE)
+  The key and the code are left out where there is none, line and column where the whole file is meant. CODE is the
+  management API's for the same mistake.
+
+JSON:
+  {\"ok\": true, \"apis\": 3, \"errors\": 0, \"warnings\": 1, \"complaints\": [{\"severity\": \"warning\", \"file\": \"...\", \"line\": 7,
+   \"column\": 3, \"key\": \"...\", \"problem\": \"...\", \"remedy\": \"...\", \"code\": null}]}
+  apis is null where nothing would be served; line and column are null where the whole file is meant, and so are key
+  and code where there is none. Further members may be added; these stay.";
+
+const APIS: &str = "\
+List every API that a configuration serves: where it is found, where it leads, and which hosts lead to it
+
+Wide cells are neither cut nor wrapped: what reads the table sees one line an API. Complaints go to standard error.";
+
+const APIS_OUTPUT: &str = "\
+JSON:
+  A list with an object for each API: group, environment, schemes (http, https; WebSocket included), method, path, match
+  (exact, prefix), name, id, cors, backends (URLs), mock (its status, or null), timeout_ms (null for a mock), hosts.
+  Further members may be added; these stay.";
+
+#[derive(Args, Debug)]
+pub struct Explain {
+    #[command(flatten)]
+    pub file: ConfigFile,
+
+    /// The method of the request
+    #[arg(long, value_name = "METHOD", default_value = "GET")]
+    pub method: String,
+
+    /// A header field of the request, as 'X-Stage: TEST'; may be given several times
+    #[arg(long, value_name = "FIELD")]
+    pub header: Vec<Field>,
+
+    /// The address the client comes from. Default: 127.0.0.1
+    #[arg(long, value_name = "IP")]
+    pub client: Option<IpAddr>,
+
+    /// The address and port the client connects to, where they are not those of the URL (behind NAT)
+    #[arg(long, value_name = "IP:PORT")]
+    pub inbound: Option<SocketAddr>,
+
+    /// What the client calls: ws, wss, http or https
+    #[arg(value_name = "URL")]
+    pub url: Url,
 }
 
 #[derive(Args, Debug)]

@@ -96,6 +96,15 @@ pub enum Deadline {
     RequestBody,
 }
 
+/// Why open tunnels are ended by order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DrainCause {
+    /// The endpoint goes away: 1001.
+    Stop,
+    /// It comes back, and clients may try again after a while: 1012 (IANA's registry of close codes).
+    Restart,
+}
+
 /// Why a connection or tunnel ended. Every way out of the state machines names one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
@@ -104,8 +113,10 @@ pub enum CloseReason {
     Finished,
     /// Nothing was relayed for the API's timeout.
     Idle,
-    /// The proxy is stopping.
-    Drained,
+    /// Somebody had it ended: a stop, a restart, or a change of what is served.
+    Drained(DrainCause),
+    /// The operator had this one closed, with this code.
+    Ordered(u16),
     /// This side broke RFC 6455.
     BadFrame(Side, FrameError),
     /// This side accepted no byte for `slow_consumer_timeout` while bytes waited for it.
@@ -140,8 +151,8 @@ pub enum CloseReason {
     WrongScheme {
         https_only: bool,
     },
-    /// An ordinary call where only upgrades are served.
-    NotAnUpgrade,
+    /// An `Expect` that is not `100-continue` (RFC 9110 §10.1.1).
+    BadExpectation,
     /// An upgrade to an API whose backend is asked with a method that no opening handshake has (spec 1.6).
     NoUpgrade,
     /// The connection limit is reached, or no descriptor is left.
@@ -162,8 +173,6 @@ pub enum CloseReason {
     UpgradeRefused(u16),
     /// The listener demands the PROXY protocol, and the client (or a stranger) did not speak it.
     NoProxyHeader,
-    /// The client's address can't be told (spec 2.9).
-    UnknownClient,
     /// The debugging domain has had its calls of the day (spec 2.1).
     DebugQuota,
     /// A parameter is missing, or not what its API allows (spec 2.6).
@@ -305,7 +314,8 @@ impl CloseReason {
         match self {
             Self::Finished
             | Self::Idle
-            | Self::Drained
+            | Self::Drained(_)
+            | Self::Ordered(_)
             | Self::BadFrame(..)
             | Self::SlowConsumer(_)
             | Self::EndOfStream(_)
@@ -336,8 +346,8 @@ impl CloseReason {
             | Self::BadHead(HeadError::Malformed(_))
             | Self::BadBody(_)
             | Self::BadTarget
-            | Self::NotAnUpgrade
             | Self::NoUpgrade => Some(API_REQUEST_ERROR),
+            Self::BadExpectation => Some(error(417, "APIG.0201", "API request error")),
             Self::BadParameter => Some(typed(
                 ErrorType::RequestParametersFailure,
                 API_REQUEST_ERROR,
@@ -349,10 +359,6 @@ impl CloseReason {
             Self::NoOrchestrationMatch => {
                 Some(typed(ErrorType::OrchestrationFailure, ORCHESTRATION_ERROR))
             }
-            Self::UnknownClient => Some(typed(
-                ErrorType::AccessDenied,
-                error(403, "APIG.0401", "Unknown client IP address"),
-            )),
             Self::BackendDenied => Some(error(
                 403,
                 "APIG.0404",
@@ -407,7 +413,9 @@ impl CloseReason {
     /// The close code that a side of an open tunnel is sent (RFC 6455 §7.4.1); `None` where none can or should be.
     pub fn close_code(self, to: Side) -> Option<u16> {
         match self {
-            Self::Idle | Self::Drained | Self::TlsKeysUsedUp(_) => Some(1001),
+            Self::Ordered(code) => Some(code),
+            Self::Drained(DrainCause::Restart) => Some(1012),
+            Self::Idle | Self::Drained(DrainCause::Stop) | Self::TlsKeysUsedUp(_) => Some(1001),
             Self::BadFrame(_, FrameError::MessageTooBig) => Some(1009),
             Self::BadFrame(..) => Some(1002),
             // The slow side is reset. A backend learns that its client broke the policy, a client that it may come back.
@@ -429,7 +437,7 @@ impl CloseReason {
             | Self::NoRoute
             | Self::NoMethod
             | Self::WrongScheme { .. }
-            | Self::NotAnUpgrade
+            | Self::BadExpectation
             | Self::NoUpgrade
             | Self::ConnectionLimit
             | Self::NoPermit
@@ -442,7 +450,6 @@ impl CloseReason {
             | Self::BadAnswer(_)
             | Self::UpgradeRefused(_)
             | Self::NoProxyHeader
-            | Self::UnknownClient
             | Self::DebugQuota
             | Self::BadParameter
             | Self::NoOrchestrationInput
@@ -455,6 +462,9 @@ impl CloseReason {
 
     /// The reason text inside our Close frames (RFC 6455 §5.5.1).
     pub fn text(self) -> &'static str {
+        if let Self::Ordered(_) = self {
+            return "closed by the operator";
+        }
         match self
             .close_code(Side::Client)
             .or_else(|| self.close_code(Side::Backend))
@@ -464,6 +474,7 @@ impl CloseReason {
             Some(1002) => "protocol error",
             Some(1008 | 1013) => "too slow",
             Some(1009) => "message too big",
+            Some(1012) => "service restart",
             _ => "",
         }
     }
@@ -471,12 +482,12 @@ impl CloseReason {
     pub fn blame(self) -> Blame {
         match self {
             Self::Finished | Self::Idle | Self::Answered(_) => Blame::Nobody,
-            Self::Drained
+            Self::Drained(_)
+            | Self::Ordered(_)
             | Self::ConnectionLimit
             | Self::NoPermit
             | Self::NoHeadRoom
             | Self::PortsExhausted
-            | Self::NotAnUpgrade
             | Self::BackendDenied
             | Self::TlsKeysUsedUp(_) => Blame::Proxy,
             Self::BadFrame(side, _)
@@ -495,8 +506,8 @@ impl CloseReason {
             | Self::NoMethod
             | Self::NoUpgrade
             | Self::WrongScheme { .. }
+            | Self::BadExpectation
             | Self::NoProxyHeader
-            | Self::UnknownClient
             | Self::DebugQuota
             | Self::BadParameter
             | Self::NoOrchestrationInput
@@ -530,43 +541,43 @@ impl CloseReason {
         match self {
             Self::Finished => 0,
             Self::Idle => 1,
-            Self::Drained => 2,
+            Self::Drained(_) => 2,
             Self::BadFrame(..) => 3,
             Self::SlowConsumer(_) => 4,
             Self::Truncated(_) => 5,
             Self::Tls(_) => 6,
             Self::TlsKeysUsedUp(_) => 7,
             Self::Io(..) => 8,
-            Self::ClientGone => 9,
-            Self::TimedOut(Deadline::TlsHandshake) => 10,
-            Self::TimedOut(Deadline::RequestHead) => 11,
-            Self::TimedOut(Deadline::KeepAlive) => 12,
-            Self::TimedOut(Deadline::Connect) => 13,
-            Self::TimedOut(Deadline::Answer) => 14,
-            Self::TimedOut(Deadline::AnswerBody) => 15,
-            Self::ClientTlsFailed => 16,
-            Self::BadHead(_) => 17,
-            Self::BadHandshake(_) => 18,
-            Self::BodyTooLarge => 19,
-            Self::BadTarget => 20,
-            Self::NoRoute => 21,
-            Self::NoMethod => 22,
-            Self::WrongScheme { .. } => 23,
-            Self::NotAnUpgrade => 24,
-            Self::ConnectionLimit => 25,
-            Self::NoPermit => 26,
-            Self::NameNotResolved => 27,
-            Self::ConnectFailed(_) => 28,
-            Self::PortsExhausted => 29,
-            Self::BackendTlsFailed => 30,
-            Self::BackendGone => 31,
-            Self::BadAnswer(_) => 32,
-            Self::UpgradeRefused(_) => 33,
-            Self::NoHeadRoom => 34,
-            Self::NoUpgrade => 35,
-            Self::EndOfStream(_) => 36,
-            Self::NoProxyHeader => 37,
-            Self::UnknownClient => 38,
+            Self::EndOfStream(_) => 9,
+            Self::Ordered(_) => 10,
+            Self::ClientGone => 11,
+            Self::TimedOut(Deadline::TlsHandshake) => 12,
+            Self::TimedOut(Deadline::RequestHead) => 13,
+            Self::TimedOut(Deadline::KeepAlive) => 14,
+            Self::TimedOut(Deadline::Connect) => 15,
+            Self::TimedOut(Deadline::Answer) => 16,
+            Self::TimedOut(Deadline::AnswerBody) => 17,
+            Self::ClientTlsFailed => 18,
+            Self::BadHead(_) => 19,
+            Self::BadHandshake(_) => 20,
+            Self::BodyTooLarge => 21,
+            Self::BadTarget => 22,
+            Self::NoRoute => 23,
+            Self::NoMethod => 24,
+            Self::WrongScheme { .. } => 25,
+            Self::BadExpectation => 26,
+            Self::ConnectionLimit => 27,
+            Self::NoPermit => 28,
+            Self::NameNotResolved => 29,
+            Self::ConnectFailed(_) => 30,
+            Self::PortsExhausted => 31,
+            Self::BackendTlsFailed => 32,
+            Self::BackendGone => 33,
+            Self::BadAnswer(_) => 34,
+            Self::UpgradeRefused(_) => 35,
+            Self::NoHeadRoom => 36,
+            Self::NoUpgrade => 37,
+            Self::NoProxyHeader => 38,
             Self::DebugQuota => 39,
             Self::BadParameter => 40,
             Self::NoOrchestrationInput => 41,
@@ -590,6 +601,8 @@ pub const LABELS: [&str; 47] = [
     "tls",
     "tls_keys_used_up",
     "io",
+    "end_of_stream",
+    "ordered",
     "client_gone",
     "tls_handshake_timeout",
     "request_head_timeout",
@@ -605,7 +618,7 @@ pub const LABELS: [&str; 47] = [
     "no_route",
     "no_method",
     "wrong_scheme",
-    "not_an_upgrade",
+    "bad_expectation",
     "connection_limit",
     "no_permit",
     "name_not_resolved",
@@ -617,9 +630,7 @@ pub const LABELS: [&str; 47] = [
     "upgrade_refused",
     "no_head_room",
     "no_upgrade",
-    "end_of_stream",
     "no_proxy_header",
-    "unknown_client",
     "debug_quota",
     "bad_parameter",
     "no_orchestration_input",

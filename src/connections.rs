@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 #[derive(Clone, Debug)]
 pub struct Connections {
     open: Arc<AtomicUsize>,
-    max: usize,
+    max: Arc<AtomicUsize>,
 }
 
 /// One connection's place, given up when dropped.
@@ -19,13 +19,19 @@ impl Connections {
     pub fn new(max: usize) -> Self {
         Self {
             open: Arc::default(),
-            max,
+            max: Arc::new(AtomicUsize::new(max)),
         }
+    }
+
+    /// Lets in up to `max` from now on. Those inside stay, however many they are.
+    pub fn limit(&self, max: usize) {
+        self.max.store(max, Relaxed);
     }
 
     /// A place for a newcomer, if there is one.
     pub fn enter(&self) -> Option<Place> {
-        let enter = |open: usize| (open < self.max).then_some(open + 1);
+        let max = self.max.load(Relaxed);
+        let enter = |open: usize| (open < max).then_some(open + 1);
         self.open.fetch_update(Relaxed, Relaxed, enter).ok()?;
         Some(Place(Arc::clone(&self.open)))
     }
@@ -55,5 +61,10 @@ mod tests {
         drop(first);
         assert_eq!(connections.open(), 1);
         assert!(connections.enter().is_some());
+        connections.limit(1);
+        drop(second);
+        let last = connections.enter();
+        assert!(last.is_some());
+        assert!(connections.enter().is_none());
     }
 }

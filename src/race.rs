@@ -27,3 +27,17 @@ pub(crate) async fn race<A, B>(
     })
     .await
 }
+
+/// Lets everything else that is ready, the ring and the timers among it, have its turn.
+pub(crate) async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}

@@ -11,6 +11,7 @@ use crate::control;
 use crate::edge::{self, EdgeHandle};
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::{EdgeMetrics, RelayMetrics};
+use crate::relay::drain::DrainOrder;
 use crate::relay::{self, RelayHandle};
 use crate::sys::{self, Scheduling};
 
@@ -96,7 +97,7 @@ pub fn start(
 
 type Ready = Sender<Result<(), WorkerError>>;
 
-fn relay_limits(config: &Config, tunnels_max: usize) -> relay::Limits {
+pub fn relay_limits(config: &Config, tunnels_max: usize) -> relay::Limits {
     relay::Limits {
         tunnels_max,
         buffer_bytes: config.limits.relay_buffer_bytes,
@@ -199,6 +200,12 @@ impl Workers {
         Self(workers)
     }
 
+    /// The ways to the workers, for those who change what they serve.
+    pub fn handles(&self) -> Vec<(EdgeHandle, RelayHandle)> {
+        let handles = |worker: &Worker| (worker.edge.clone(), worker.relay.clone());
+        self.0.iter().map(handles).collect()
+    }
+
     /// Waits for every thread to end.
     pub fn join(self) {
         for worker in self.0 {
@@ -218,9 +225,9 @@ impl control::Workers for &Workers {
         }
     }
 
-    fn drain(&self) {
+    fn drain(&self, order: &Arc<DrainOrder>) {
         for worker in &self.0 {
-            worker.relay.drain();
+            worker.relay.drain(Arc::clone(order));
         }
     }
 
@@ -236,6 +243,10 @@ impl control::Workers for &Workers {
             worker.edge.stop();
             worker.relay.stop();
         }
+    }
+
+    fn relays(&self) -> Vec<RelayHandle> {
+        self.0.iter().map(|worker| worker.relay.clone()).collect()
     }
 
     fn accepted(&self) -> u64 {

@@ -1,24 +1,25 @@
 //! Building a catalog: variables filled in, duplicates refused, hosts bound to groups.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sha1::{Digest, Sha1};
 
-use super::hosts::{Hosts, Known};
-use super::path::encode;
-use super::table::{Group, Paths};
+use super::hosts::{Binding, Hosts, Known};
+use super::mapping::Mapping;
+use super::matcher::{self, Group, Paths};
+use super::responses::ResponseSets;
+use super::shape::Shape;
 use super::{
-    Api, Backend, BackendPath, Catalog, DEFAULT_GROUP, Destination, HttpBackend, Member, Mock,
-    RELEASE, normalize,
+    Api, Backend, BackendPath, Carried, Catalog, DEFAULT_GROUP, Destination, HttpBackend, Member,
+    RELEASE,
 };
-use crate::config::{Config, Routing};
-use crate::definition::{
-    ApiDefinition, BackendDefinition, Definition, DestinationDefinition, HttpDefinition, MatchMode,
-    Method, Piece, Placed, Schemes, references,
-};
+use crate::config::{Config, PathEscapes, Routing};
+use crate::definition::{ApiDefinition, Definition, MatchMode, Method, Schemes};
 use crate::document::{Complaint, Place};
 use crate::relay::policy::TunnelPolicy;
 
@@ -38,7 +39,17 @@ pub struct Forward {
 impl Catalog {
     /// Everything that the definitions publish, or every reason why not.
     pub fn build(config: &Config, definitions: &[Definition]) -> Result<Self, Vec<Complaint>> {
-        let mut build = Build::new(config);
+        Self::build_with(config, definitions, &mut Carried::default())
+    }
+
+    /// The same, with what earlier catalogs have left.
+    pub fn build_with(
+        config: &Config,
+        definitions: &[Definition],
+        carried: &mut Carried,
+    ) -> Result<Self, Vec<Complaint>> {
+        let mut build = Build::new(config, carried);
+        build.responses = ResponseSets::gather(definitions, &mut build.complaints);
         for definition in definitions {
             for environment in &definition.environments {
                 build.publish(definition, environment);
@@ -50,6 +61,10 @@ impl Catalog {
     /// One API on every host, in every environment and with every method. The error says what is wrong with the path.
     pub fn forward_all(forward: Forward) -> Result<Self, String> {
         let path = forward.path.unwrap_or_default();
+        let mapping = match &forward.backend_path {
+            BackendPath::Same => Mapping::default(),
+            BackendPath::Fixed(path) => Mapping::fixed(path),
+        };
         let api = Arc::new(Api {
             id: api_id(&forward.policy.group, &forward.policy.api),
             name: forward.policy.api.clone(),
@@ -68,67 +83,99 @@ impl Catalog {
                     retry_count: -1,
                     policy: Arc::new(forward.policy),
                 }),
+                mapping,
             },
+            parameters: Vec::new(),
+            orchestration: None,
+            policies: Vec::new(),
             cors: false,
             responses: Arc::default(),
         });
-        let paths = if path.is_empty() {
-            Paths::every_path(Arc::clone(&api))
+        // Everything begins with `/`.
+        let (text, mode) = if path.is_empty() {
+            ("/", MatchMode::Prefix)
         } else {
-            let mut paths = Paths::default();
-            paths.insert(matched_form(&path)?, Arc::clone(&api));
-            paths
+            (path.as_str(), MatchMode::Normal)
         };
+        // What is forwarded as it is keeps its escapes.
+        let escapes = PathEscapes::Kept;
+        let mut paths = Paths::default();
+        let place = paths.place(&Shape::of(text, escapes)?, mode);
+        paths.insert(place, Arc::clone(&api));
         let group = Group {
+            name: api.group.as_str().into(),
             elsewhere: Some(paths),
             ..Group::default()
         };
         Ok(Self {
             hosts: Hosts::Any(0),
             groups: vec![group],
+            escapes,
             apis: vec![api],
         })
     }
 }
 
-/// The form in which a defined path is compared with requests: percent-escapes decoded as theirs are. A `%` that begins
-/// no escape stands for itself, as spec 1.2 allows it in a path.
-fn matched_form(path: &str) -> Result<Vec<u8>, String> {
-    let encoded = encode(path);
-    let form = normalize(&encoded).map_err(|_| {
-        "no request can have it: it does not begin with `/`, climbs above the root or has control characters".to_owned()
-    })?;
-    Ok(form.into_owned())
-}
-
 /// A catalog in the making. What must be unique is unique in one group and environment: an environment may have another
 /// version of the same API, as published versions in the cloud do.
-struct Build<'a> {
-    config: &'a Config,
-    groups: Vec<(String, Group)>,
-    names: HashMap<(usize, String, String), Place>,
-    routes: HashMap<(usize, String, Method, Vec<u8>, MatchMode), Place>,
+pub(super) struct Build<'a> {
+    pub(super) config: &'a Config,
+    pub(super) carried: &'a mut Carried,
+    groups: Vec<Group>,
+    /// Index of a group by its name.
+    indexes: HashMap<&'a str, usize>,
+    names: HashMap<Scoped<'a, &'a str>, &'a Place>,
+    routes: HashMap<Scoped<'a, (matcher::Place, Method)>, &'a Place>,
     apis: Vec<Arc<Api>>,
-    complaints: Vec<Complaint>,
+    pub(super) responses: ResponseSets<'a>,
+    pub(super) complaints: Vec<Complaint>,
 }
 
+/// Notes where `key` was used first; the place of its first use if this is another one.
+fn claim<'a, K: Eq + Hash>(
+    known: &mut HashMap<K, &'a Place>,
+    key: K,
+    place: &'a Place,
+) -> Option<&'a Place> {
+    match known.entry(key) {
+        Entry::Occupied(first) => Some(first.get()),
+        Entry::Vacant(free) => {
+            free.insert(place);
+            None
+        }
+    }
+}
+
+/// Something of one group, by its index, in one environment.
+type Scoped<'a, T> = (usize, &'a str, T);
+
 impl<'a> Build<'a> {
-    fn new(config: &'a Config) -> Self {
+    fn new(config: &'a Config, carried: &'a mut Carried) -> Self {
+        carried.prune();
         Self {
             config,
+            carried,
             groups: Vec::new(),
+            indexes: HashMap::new(),
             names: HashMap::new(),
             routes: HashMap::new(),
             apis: Vec::new(),
+            responses: ResponseSets::default(),
             complaints: Vec::new(),
         }
     }
 
-    fn publish(&mut self, definition: &Definition, environment: &str) {
+    fn publish(&mut self, definition: &'a Definition, environment: &'a str) {
         let group = self.group(&definition.group);
+        let known = |group: &mut Group| group.environments.remove(environment);
+        let mut paths = self
+            .groups
+            .get_mut(group)
+            .and_then(known)
+            .unwrap_or_default();
         for api in &definition.apis {
-            let path = match matched_form(&api.path) {
-                Ok(path) => path,
+            let shape = match Shape::of(&api.path, self.config.routing.path_escapes) {
+                Ok(shape) => shape,
                 Err(problem) => {
                     self.complaints.push(api.place.error(
                         format!("the path `{}` cannot be matched: {problem}", api.path),
@@ -137,51 +184,44 @@ impl<'a> Build<'a> {
                     continue;
                 }
             };
-            if !self.is_new(group, environment, api, &path) {
+            let place = paths.place(&shape, api.match_mode);
+            if !self.is_new(group, environment, api, place) {
                 continue;
             }
-            let Some(built) = self.api(&definition.group, environment, api) else {
-                continue;
-            };
-            let built = Arc::new(built);
-            self.apis.push(Arc::clone(&built));
-            if let Some((_, group)) = self.groups.get_mut(group) {
-                group
-                    .environments
-                    .entry(environment.into())
-                    .or_default()
-                    .insert(path, built);
+            if let Some(built) = self.api(&definition.group, environment, api) {
+                let built = Arc::new(built);
+                self.apis.push(Arc::clone(&built));
+                paths.insert(place, built);
             }
+        }
+        if let Some(group) = self.groups.get_mut(group) {
+            group.environments.insert(environment.into(), paths);
         }
     }
 
-    fn group(&mut self, name: &str) -> usize {
-        let found = self.groups.iter().position(|(known, _)| known == name);
-        found.unwrap_or_else(|| {
-            self.groups.push((name.to_owned(), Group::default()));
+    fn group(&mut self, name: &'a str) -> usize {
+        *self.indexes.entry(name).or_insert_with(|| {
+            self.groups.push(Group {
+                name: name.into(),
+                responses: self.responses.of_group(name),
+                ..Group::default()
+            });
             self.groups.len() - 1
         })
     }
 
-    /// Spec 3.5: names are unique in a group, and so are method, path and match mode together.
+    /// Spec 3.5: names are unique in a group, and so are method, path and match mode together. Parameters of other names
+    /// make no other path.
     fn is_new(
         &mut self,
         group: usize,
-        environment: &str,
-        api: &ApiDefinition,
-        path: &[u8],
+        environment: &'a str,
+        api: &'a ApiDefinition,
+        place: matcher::Place,
     ) -> bool {
-        let name = (group, environment.to_owned(), api.name.clone());
-        let route = (
-            group,
-            environment.to_owned(),
-            api.method,
-            path.to_vec(),
-            api.match_mode,
-        );
-        let same_route = self.routes.get(&route).cloned();
-        let same_name = self.names.get(&name).cloned();
-        if let Some(first) = &same_route {
+        let route = (group, environment, (place, api.method));
+        let same_route = claim(&mut self.routes, route, &api.place);
+        if let Some(first) = same_route {
             self.complaints.push(
                 api.place
                     .error(
@@ -191,7 +231,9 @@ impl<'a> Build<'a> {
                     .with_code("APIG.3301"),
             );
         }
-        if let Some(first) = &same_name {
+        let name = (group, environment, api.name.as_str());
+        let same_name = claim(&mut self.names, name, &api.place);
+        if let Some(first) = same_name {
             self.complaints.push(
                 api.place
                     .error(
@@ -201,146 +243,7 @@ impl<'a> Build<'a> {
                     .with_code("APIG.3202"),
             );
         }
-        self.routes
-            .entry(route)
-            .or_insert_with(|| api.place.clone());
-        self.names.entry(name).or_insert_with(|| api.place.clone());
         same_route.is_none() && same_name.is_none()
-    }
-
-    fn api(&mut self, group: &str, environment: &str, api: &ApiDefinition) -> Option<Api> {
-        let backend = self.backend(group, environment, api, &api.backend)?;
-        Some(Api {
-            id: api_id(group, &api.name),
-            name: api.name.clone(),
-            group: group.to_owned(),
-            environment: environment.to_owned(),
-            method: api.method,
-            path: api.path.clone(),
-            match_mode: api.match_mode,
-            schemes: api.schemes,
-            backend,
-            cors: api.cors,
-            responses: Arc::default(),
-        })
-    }
-
-    fn backend(
-        &mut self,
-        group: &str,
-        environment: &str,
-        api: &ApiDefinition,
-        backend: &BackendDefinition,
-    ) -> Option<Backend> {
-        let destination = match &backend.destination {
-            DestinationDefinition::Http(http) => {
-                Destination::Http(self.http(group, environment, api, http)?)
-            }
-            DestinationDefinition::Mock(mock) => Destination::Mock(Mock {
-                status: mock.status,
-                headers: mock.headers.clone(),
-                body: mock.body.clone(),
-            }),
-        };
-        Some(Backend { destination })
-    }
-
-    fn http(
-        &mut self,
-        group: &str,
-        environment: &str,
-        api: &ApiDefinition,
-        http: &HttpDefinition,
-    ) -> Option<HttpBackend> {
-        let address = self.filled(group, environment, &http.address);
-        let path = self.filled(group, environment, &http.path);
-        let member = self.member(http, &address?)?;
-        let path = self.backend_path(http, &path?)?;
-        let tunnel = self
-            .config
-            .api_rules(group, &api.name)
-            .map_or(self.config.tunnel, |rules| rules.tunnel);
-        Some(HttpBackend {
-            members: vec![member],
-            method: http.method,
-            path: BackendPath::Fixed(path),
-            timeout: http.timeout,
-            retry_count: http.retry_count,
-            policy: Arc::new(TunnelPolicy {
-                api: api.name.clone(),
-                group: group.to_owned(),
-                environment: environment.to_owned(),
-                idle_timeout: http.timeout,
-                idle_end: tunnel.idle_end,
-                frames: tunnel.frames,
-                message_bytes_max: tunnel.message_bytes_max,
-            }),
-        })
-    }
-
-    /// The text with the variables of group and environment in place (spec 2.3).
-    fn filled(&mut self, group: &str, environment: &str, placed: &Placed) -> Option<String> {
-        let config = self.config;
-        let variables = config
-            .environments
-            .iter()
-            .find(|known| known.name == environment)
-            .and_then(|known| known.variables.get(group));
-        let mut text = String::new();
-        let mut complete = true;
-        for piece in references(&placed.text)? {
-            match piece {
-                Piece::Text(piece) => text.push_str(piece),
-                Piece::Variable(name) => match variables.and_then(|known| known.get(name)) {
-                    Some(value) => text.push_str(value),
-                    None => {
-                        complete = false;
-                        self.complaints.push(placed.place.error(
-                            format!("the variable `#{name}#` has no value in {environment} for group {group}"),
-                            format!(
-                                "set `{name}` under [environments.variables.{group}] of the environment {environment}"
-                            ),
-                        ));
-                    }
-                },
-            }
-        }
-        complete.then_some(text)
-    }
-
-    fn member(&mut self, http: &HttpDefinition, address: &str) -> Option<Member> {
-        let member = Member::from_address(http.scheme, address);
-        if member.is_none() {
-            self.complaints.push(
-                http.address
-                    .place
-                    .error(
-                        format!("\"{address}\" is not a backend address"),
-                        "write host or host:port (1 to 65535), IPv6 addresses in brackets, at most 255 characters",
-                    )
-                    .with_code("APIG.2024"),
-            );
-        }
-        member
-    }
-
-    fn backend_path(&mut self, http: &HttpDefinition, path: &str) -> Option<String> {
-        if path.starts_with('/')
-            && !path.contains(['?', '#'])
-            && !path.contains(|c: char| c.is_control())
-        {
-            return Some(encode(path));
-        }
-        self.complaints.push(
-            http.path
-                .place
-                .error(
-                    format!("\"{path}\" is not a backend path"),
-                    "write a path that begins with `/`, without query or fragment",
-                )
-                .with_code("APIG.2012"),
-        );
-        None
     }
 
     fn finish(mut self, definitions: &[Definition]) -> Result<Catalog, Vec<Complaint>> {
@@ -348,11 +251,12 @@ impl<'a> Build<'a> {
         if !self.complaints.is_empty() {
             return Err(self.complaints);
         }
-        let hosts = Hosts::Known(self.known_hosts(&self.config.routing));
+        let hosts = Hosts::Known(Box::new(self.known_hosts(&self.config.routing)));
         self.apis.sort_by(|a, b| order(a).cmp(&order(b)));
         Ok(Catalog {
             hosts,
-            groups: self.groups.into_iter().map(|(_, group)| group).collect(),
+            groups: self.groups,
+            escapes: self.config.routing.path_escapes,
             apis: self.apis,
         })
     }
@@ -377,10 +281,9 @@ impl<'a> Build<'a> {
         }
     }
 
-    fn known_hosts(&self, routing: &Routing) -> Known {
-        let index = |name: &str| self.groups.iter().position(|(known, _)| known == name);
+    fn known_hosts(&mut self, routing: &'a Routing) -> Known {
         let mut known = Known {
-            default: index(DEFAULT_GROUP),
+            default: self.indexes.get(DEFAULT_GROUP).copied(),
             inbound: routing
                 .inbound_addresses
                 .iter()
@@ -390,14 +293,27 @@ impl<'a> Build<'a> {
             ..Known::default()
         };
         for domain in &routing.domains {
-            // A group without APIs answers as one that is not there: 404.
-            let Some(group) = index(&domain.group) else {
-                continue;
+            // A group without APIs is known all the same: its domain is not served by a wildcard in its place.
+            let binding = Binding {
+                group: self.group(&domain.group),
+                http: domain.http,
+                https: domain.https,
             };
-            match domain.name.strip_prefix("*.") {
-                Some(parent) => known.wildcard.insert(parent.into(), group),
-                None => known.exact.insert(domain.name.as_str().into(), group),
+            let (names, name) = match domain.name.strip_prefix("*.") {
+                Some(parent) => (&mut known.wildcard, parent),
+                None => (&mut known.exact, domain.name.as_str()),
             };
+            names.entry(name.into()).or_default().push(binding);
+        }
+        for domain in &routing.debug_domains {
+            let calls = self
+                .carried
+                .quotas
+                .calls(&domain.group, domain.calls_per_day);
+            let group = self.group(&domain.group);
+            known
+                .debug
+                .insert(domain.name.as_str().into(), (group, calls));
         }
         known
     }
@@ -415,7 +331,7 @@ fn order(api: &Api) -> (&str, bool, &str, &str, Method) {
 }
 
 /// What `$context.apiId` is for an API: exports carry no ids, so that one is made of what names it.
-fn api_id(group: &str, name: &str) -> String {
+pub(super) fn api_id(group: &str, name: &str) -> String {
     let mut hash = Sha1::new();
     for part in [group, "\0", name] {
         hash.update(part);

@@ -1,9 +1,11 @@
-//! Host to group: addresses, exact names, wildcards (spec 2.1).
+//! Host to group: addresses, exact names, wildcards, debugging domains (spec 2.1).
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
-use super::RouteError;
+use super::{DebugCalls, Query, RouteError};
+use crate::config::{DomainPort, Scheme};
 
 /// Longest name that can be bound (spec 2.1).
 const NAME_BYTES_MAX: usize = 255;
@@ -13,7 +15,7 @@ const NAME_BYTES_MAX: usize = 255;
 pub(super) enum Hosts {
     /// Whatever the client calls us: `ringgate proxy`.
     Any(usize),
-    Known(Known),
+    Known(Box<Known>),
 }
 
 #[derive(Debug, Default)]
@@ -22,41 +24,121 @@ pub(super) struct Known {
     pub(super) default: Option<usize>,
     pub(super) inbound: HashSet<IpAddr>,
     pub(super) any_address: bool,
-    pub(super) exact: HashMap<Box<str>, usize>,
+    /// Most names have one binding; several differ in their ports.
+    pub(super) exact: HashMap<Box<str>, Vec<Binding>>,
     /// `example.com` for `*.example.com`.
-    pub(super) wildcard: HashMap<Box<str>, usize>,
+    pub(super) wildcard: HashMap<Box<str>, Vec<Binding>>,
+    pub(super) debug: HashMap<Box<str>, (usize, Arc<DebugCalls>)>,
+}
+
+/// A domain of a group, and on which listeners it is served.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Binding {
+    pub(super) group: usize,
+    pub(super) http: DomainPort,
+    pub(super) https: DomainPort,
+}
+
+/// The group that a host leads to, and by what.
+#[derive(Debug)]
+pub(super) struct Found<'a> {
+    pub(super) group: usize,
+    pub(super) by: By<'a>,
+    /// What counts the calls, if the host is a debugging domain.
+    pub(super) debug: Option<&'a Arc<DebugCalls>>,
+}
+
+/// What decided about a host: for `explain`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By<'a> {
+    /// Every host leads to the one group.
+    Anything,
+    /// An address on which DEFAULT answers.
+    Address,
+    Domain(&'a str),
+    /// `example.com` of `*.example.com`.
+    Wildcard(&'a str),
+    DebugDomain(&'a str),
 }
 
 impl Hosts {
-    /// The group for the `Host` field of a request to `inbound`; an error for a field that names no host.
-    pub(super) fn group(&self, host: &str, inbound: IpAddr) -> Result<Option<usize>, RouteError> {
+    /// The group for the host of a request; an error for a `Host` field that names no host.
+    pub(super) fn group(&self, query: &Query<'_>) -> Result<Option<Found<'_>>, RouteError> {
         let mut lower = [0; NAME_BYTES_MAX];
-        let host = Host::parse(host, &mut lower).ok_or(RouteError::BadTarget)?;
+        let host = Host::parse(query.host, &mut lower).ok_or(RouteError::BadTarget)?;
         Ok(match (self, host) {
-            (Self::Any(group), _) => Some(*group),
-            (Self::Known(known), Host::Address(address)) => known.of_address(address, inbound),
-            (Self::Known(known), Host::Name(name)) => known.of_name(name),
+            (Self::Any(group), _) => Some(Found::new(*group, By::Anything)),
+            (Self::Known(known), Host::Address(address)) => {
+                known.of_address(address, query.inbound.ip())
+            }
+            (Self::Known(known), Host::Name(name)) => known.of_name(name, query),
         })
     }
 }
 
+impl<'a> Found<'a> {
+    fn new(group: usize, by: By<'a>) -> Self {
+        Self {
+            group,
+            by,
+            debug: None,
+        }
+    }
+}
+
 impl Known {
-    fn of_address(&self, address: IpAddr, inbound: IpAddr) -> Option<usize> {
+    fn of_address(&self, address: IpAddr, inbound: IpAddr) -> Option<Found<'_>> {
         let ours = self.any_address
             || address == inbound.to_canonical()
             || self.inbound.contains(&address);
-        self.default.filter(|_| ours)
+        let default = self.default.filter(|_| ours)?;
+        Some(Found::new(default, By::Address))
     }
 
-    /// Spec U10: the exact name, else the longest wildcard, which covers one or more labels.
-    fn of_name(&self, name: &str) -> Option<usize> {
-        if let Some(group) = self.exact.get(name) {
-            return Some(*group);
+    /// Spec U10: the exact name, else the longest wildcard, which covers one or more labels. A domain that is not served
+    /// on the listener of the request does not exist there.
+    fn of_name(&self, name: &str, query: &Query<'_>) -> Option<Found<'_>> {
+        if let Some((name, group)) = served(&self.exact, name, query) {
+            return Some(Found::new(group, By::Domain(name)));
+        }
+        if let Some((name, (group, calls))) = self.debug.get_key_value(name) {
+            return Some(Found {
+                group: *group,
+                by: By::DebugDomain(name),
+                debug: Some(calls),
+            });
         }
         name.match_indices('.')
             .filter_map(|(dot, _)| name.get(dot + 1..))
-            .find_map(|parent| self.wildcard.get(parent))
-            .copied()
+            .find_map(|parent| {
+                let (parent, group) = served(&self.wildcard, parent, query)?;
+                Some(Found::new(group, By::Wildcard(parent)))
+            })
+    }
+}
+
+/// The name as it is bound, and its group on the listener of the request.
+fn served<'a>(
+    names: &'a HashMap<Box<str>, Vec<Binding>>,
+    name: &str,
+    query: &Query<'_>,
+) -> Option<(&'a str, usize)> {
+    let (name, bindings) = names.get_key_value(name)?;
+    let binding = bindings.iter().find(|binding| binding.serves(query))?;
+    Some((name, binding.group))
+}
+
+impl Binding {
+    fn serves(&self, query: &Query<'_>) -> bool {
+        let port = match query.scheme {
+            Scheme::Http => self.http,
+            Scheme::Https => self.https,
+        };
+        match port {
+            DomainPort::Every => true,
+            DomainPort::Only(port) => port == query.inbound.port(),
+            DomainPort::None => false,
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::path::Path;
 
-use super::Catalog;
+use super::{Carried, Catalog};
 use crate::config::{Config, Opened};
 use crate::definition::{self, Definition};
 use crate::document::{Complaint, Severity, plural};
@@ -19,16 +19,33 @@ pub struct Loaded {
 
 /// Reads and checks everything that the configuration at `path` leads to.
 pub fn load(path: &Path) -> Result<Loaded, Report> {
-    let (config, catalog, mut complaints) = gather(path);
+    load_with_definitions(path).map(|(loaded, _)| loaded)
+}
+
+/// The same beside a configuration that runs, with what its catalog leaves to the next.
+pub fn load_beside(path: &Path, carried: &mut Carried) -> Result<Loaded, Report> {
+    load_all(path, carried).map(|(loaded, _)| loaded)
+}
+
+/// The same, and the definitions that the catalog was built from.
+pub fn load_with_definitions(path: &Path) -> Result<(Loaded, Vec<Definition>), Report> {
+    load_all(path, &mut Carried::default())
+}
+
+fn load_all(path: &Path, carried: &mut Carried) -> Result<(Loaded, Vec<Definition>), Report> {
+    let (config, definitions, catalog, mut complaints) = gather(path, carried);
     Complaint::sort(&mut complaints);
     // What is wrong in every environment is said once.
     complaints.dedup();
     match catalog {
-        Some(catalog) if !complaints.iter().any(Complaint::is_error) => Ok(Loaded {
-            config,
-            catalog,
-            warnings: complaints,
-        }),
+        Some(catalog) if !complaints.iter().any(Complaint::is_error) => {
+            let loaded = Loaded {
+                config,
+                catalog,
+                warnings: complaints,
+            };
+            Ok((loaded, definitions))
+        }
         _ => Err(Report {
             apis: None,
             complaints,
@@ -48,7 +65,10 @@ pub fn check(path: &Path) -> Report {
 }
 
 /// Goes on after mistakes, so that those in the configuration do not hide those in the definitions.
-fn gather(path: &Path) -> (Config, Option<Catalog>, Vec<Complaint>) {
+fn gather(
+    path: &Path,
+    carried: &mut Carried,
+) -> (Config, Vec<Definition>, Option<Catalog>, Vec<Complaint>) {
     let Opened {
         config,
         sources,
@@ -64,7 +84,7 @@ fn gather(path: &Path) -> (Config, Option<Catalog>, Vec<Complaint>) {
         complaints.extend(found);
     }
     complaints.extend(groups_without_apis(&config, &definitions));
-    let catalog = match Catalog::build(&config, &definitions) {
+    let catalog = match Catalog::build_with(&config, &definitions, carried) {
         Ok(catalog) => Some(catalog),
         Err(found) => {
             // Rules for APIs in a file that could not be read are no mistake of their own.
@@ -79,27 +99,27 @@ fn gather(path: &Path) -> (Config, Option<Catalog>, Vec<Complaint>) {
             None
         }
     };
-    (config, catalog, complaints)
+    (config, definitions, catalog, complaints)
 }
 
-/// A domain, or a variable, of a group that no definition has is probably misspelt.
+/// A domain of a group that no definition has is probably misspelt.
 fn groups_without_apis(config: &Config, definitions: &[Definition]) -> Vec<Complaint> {
     let defined = |group: &str| {
         definitions
             .iter()
             .any(|definition| definition.group == group)
     };
-    config
-        .routing
-        .domains
-        .iter()
-        .filter(|domain| !defined(&domain.group))
-        .map(|domain| {
-            domain.place.warning(
-                format!(
-                    "`{}` leads to group {}, which has no definition",
-                    domain.name, domain.group
-                ),
+    let routing = &config.routing;
+    let domains = routing.domains.iter();
+    let domains = domains.map(|domain| (&domain.name, &domain.group, &domain.place));
+    let debug = routing.debug_domains.iter();
+    let debug = debug.map(|domain| (&domain.name, &domain.group, &domain.place));
+    domains
+        .chain(debug)
+        .filter(|(_, group, _)| !defined(group))
+        .map(|(name, group, place)| {
+            place.warning(
+                format!("`{name}` leads to group {group}, which has no definition"),
                 "correct `group`, or add a definition with that `info.title`",
             )
         })
@@ -110,7 +130,7 @@ fn groups_without_apis(config: &Config, definitions: &[Definition]) -> Vec<Compl
 #[derive(Debug)]
 pub struct Report {
     /// How many APIs would be served; `None` when nothing would be, because of errors.
-    apis: Option<usize>,
+    pub apis: Option<usize>,
     pub complaints: Vec<Complaint>,
 }
 
@@ -119,6 +139,25 @@ impl Report {
     pub fn is_ok(&self) -> bool {
         self.apis.is_some()
     }
+
+    pub fn count(&self, severity: Severity) -> usize {
+        self.complaints
+            .iter()
+            .filter(|c| c.severity == severity)
+            .count()
+    }
+
+    /// `ok: 3 APIs, 1 warning`, or `2 errors, 0 warnings`.
+    pub fn summary(&self) -> String {
+        let warnings = plural(self.count(Severity::Warning), "warning");
+        match self.apis {
+            Some(apis) => format!("ok: {}, {warnings}", plural(apis, "API")),
+            None => format!(
+                "{}, {warnings}",
+                plural(self.count(Severity::Error), "error")
+            ),
+        }
+    }
 }
 
 impl fmt::Display for Report {
@@ -126,16 +165,6 @@ impl fmt::Display for Report {
         for complaint in &self.complaints {
             writeln!(f, "{complaint}")?;
         }
-        let count = |severity| {
-            self.complaints
-                .iter()
-                .filter(|c| c.severity == severity)
-                .count()
-        };
-        let warnings = plural(count(Severity::Warning), "warning");
-        match self.apis {
-            Some(apis) => write!(f, "ok: {}, {warnings}", plural(apis, "API")),
-            None => write!(f, "{}, {warnings}", plural(count(Severity::Error), "error")),
-        }
+        f.write_str(&self.summary())
     }
 }

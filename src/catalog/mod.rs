@@ -4,14 +4,20 @@
 #![warn(clippy::indexing_slicing, clippy::expect_used)]
 
 mod build;
+mod carried;
+mod client_address;
+mod compile;
+mod cors;
 mod debug;
+mod explain;
 mod hosts;
 mod load;
 mod mapping;
+mod matcher;
 mod member;
 mod path;
 mod responses;
-mod table;
+mod shape;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,42 +26,50 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::Scheme;
+use crate::close::CloseReason;
+use crate::config::{PathEscapes, Scheme};
 use crate::relay::policy::TunnelPolicy;
 
 pub use crate::definition::{MatchMode, Method, Schemes};
 pub use build::Forward;
+pub use carried::{Carried, Succession};
+pub use client_address::client_address;
+pub use cors::{Cors, cors_headers};
 pub use debug::DebugCalls;
-pub use load::{Loaded, Report, check, load};
+use debug::DebugQuotas;
+pub use explain::{Candidate, Explanation, Host, Rule, Verdict};
+pub use load::{Loaded, Report, check, load, load_beside, load_with_definitions};
 pub use mapping::{Call, MappingError, Outgoing};
-pub use path::normalize;
+pub use path::{encode_path, normalize};
 pub use responses::{Context, Rendered, ResponseSet};
 
 use hosts::Hosts;
-use table::Group;
+use matcher::Group;
 
 /// Everything that is served. Immutable: a reload builds a new one.
 #[derive(Debug)]
 pub struct Catalog {
     hosts: Hosts,
     groups: Vec<Group>,
+    escapes: PathEscapes,
     /// By group, environment, path and method.
     apis: Vec<Arc<Api>>,
 }
 
 impl Catalog {
-    /// The API that a request is for (spec 2.1 to 2.5). Allocates only for a path with `%` or dot segments.
+    /// The API that a request is for (spec 2.1 to 2.5). Allocates only for a path with `%` or dot segments, and for the
+    /// values of path parameters.
     pub fn route<'a>(&self, query: &Query<'a>) -> Result<Routed<'a>, Unrouted> {
         let unknown = |error| Unrouted {
             error,
             responses: None,
         };
-        let path = normalize(query.path).map_err(unknown)?;
+        let path = normalize(query.path, self.escapes).map_err(unknown)?;
+        let found = self.hosts.group(query).map_err(unknown)?;
+        let found = found.ok_or_else(|| unknown(RouteError::NoRoute))?;
         let group = self
-            .hosts
-            .group(query.host, query.inbound.ip())
-            .map_err(unknown)?
-            .and_then(|index| self.groups.get(index))
+            .groups
+            .get(found.group)
             .ok_or_else(|| unknown(RouteError::NoRoute))?;
         let refused = |error| Unrouted {
             error,
@@ -64,22 +78,34 @@ impl Catalog {
         let paths = group
             .paths(query.stage.unwrap_or(RELEASE))
             .ok_or_else(|| refused(RouteError::NoRoute))?;
-        let api = paths.api(&path, query.method).map_err(refused)?;
-        match api.schemes.refusal(query.scheme) {
-            None => Ok(Routed {
-                api: Arc::clone(api),
-                matched: Matched {
-                    remainder: path.len(),
-                    path,
-                    captures: Vec::new(),
-                },
-                debug: None,
-            }),
-            Some(https_only) => Err(Unrouted {
+        let hit = paths.find(&path, query.method).map_err(refused)?;
+        if let Some(https_only) = hit.api.schemes.refusal(query.scheme) {
+            return Err(Unrouted {
                 error: RouteError::WrongScheme { https_only },
-                responses: Some(Arc::clone(&api.responses)),
-            }),
+                responses: Some(Arc::clone(&hit.api.responses)),
+            });
         }
+        Ok(Routed {
+            api: Arc::clone(hit.api),
+            debug: found.debug.map(Arc::clone),
+            matched: Matched {
+                captures: hit.captures,
+                remainder: match hit.api.match_mode {
+                    MatchMode::Normal => path.len(),
+                    MatchMode::Prefix => hit.remainder,
+                },
+                path,
+            },
+        })
+    }
+
+    /// What tunnels live by: of every API and each of its backends.
+    fn policies(&self) -> impl Iterator<Item = &Arc<TunnelPolicy>> {
+        let backends = self.apis.iter().flat_map(|api| api.backends());
+        backends.filter_map(|backend| match &backend.destination {
+            Destination::Http(http) => Some(&http.policy),
+            Destination::Mock(_) => None,
+        })
     }
 
     /// Every API by group, environment, path and method: for the start-up message, metrics and listings.
@@ -102,10 +128,10 @@ pub struct Routed<'a> {
 pub struct Matched<'a> {
     /// The normal form in which it was compared.
     pub path: Cow<'a, [u8]>,
-    /// The values of the API's path parameters, in their order, as ranges of `path`.
+    /// The values of the parameters in the API's path, in their order there, as ranges of `path`; never empty.
     pub captures: Vec<Range<usize>>,
     /// Where what follows the prefix of an API with prefix matching begins, slash included; the length of `path` where
-    /// nothing does.
+    /// nothing does. The slash at the end of a prefix such as `/test/` belongs to what follows.
     pub remainder: usize,
 }
 
@@ -146,8 +172,19 @@ pub enum RouteError {
     WrongScheme {
         https_only: bool,
     },
-    /// A host that cannot be one, or a path that climbs above the root: 400.
+    /// A host that cannot be one, or a path that climbs above the root or could be read in more ways than one: 400.
     BadTarget,
+}
+
+impl From<RouteError> for CloseReason {
+    fn from(error: RouteError) -> Self {
+        match error {
+            RouteError::NoRoute => Self::NoRoute,
+            RouteError::NoMethod => Self::NoMethod,
+            RouteError::WrongScheme { https_only } => Self::WrongScheme { https_only },
+            RouteError::BadTarget => Self::BadTarget,
+        }
+    }
 }
 
 /// One published API in one environment.
@@ -165,9 +202,22 @@ pub struct Api {
     pub schemes: Schemes,
     /// Where calls go that no policy takes.
     pub backend: Backend,
+    /// Declared request parameters (spec 2.6).
+    pub(crate) parameters: Vec<mapping::Parameter>,
+    pub(crate) orchestration: Option<mapping::Orchestration>,
+    /// Tried in order before `backend`.
+    pub(crate) policies: Vec<mapping::Policy>,
     /// Whether calls get the headers of spec 7.9.
     pub cors: bool,
     pub responses: Arc<ResponseSet>,
+}
+
+impl Api {
+    /// Everywhere that its calls may go: what its policies lead to, in their order, and the default.
+    pub fn backends(&self) -> impl Iterator<Item = &Backend> {
+        let of_policies = self.policies.iter().map(|policy| &policy.backend);
+        of_policies.chain([&self.backend])
+    }
 }
 
 /// As the start-up message says it: `ws, wss /hello (API01 of DEFAULT in RELEASE) -> ws://192.0.2.20:8080/`.
@@ -214,6 +264,7 @@ impl fmt::Display for Api {
 #[derive(Debug)]
 pub struct Backend {
     pub destination: Destination,
+    pub(crate) mapping: mapping::Mapping,
 }
 
 #[derive(Debug)]

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use super::{
     AccessLog, Admin, Backends, Config, Definitions, Drain, ForwardedFor, Forwarding, HostSent,
-    Limits, Log, LogFormat, OnUnsupported, Routing, Timeouts, Tls, Tunnel, Workers,
+    Limits, Log, LogFormat, OnUnsupported, Reload, RemovedApis, Routing, Timeouts, Tls, Tunnel,
+    Workers,
 };
+use crate::close::DrainCause;
 use crate::proto::head::HeadLimits;
+use crate::relay::drain::Pace;
 use crate::relay::policy::{FrameMode, IdleEnd};
 
 /// Key, default as it would be written (empty: unset), reason.
@@ -15,6 +18,11 @@ pub const TABLE: &[(&str, &str, &str)] = &[
         "on_unsupported",
         r#""reject""#,
         "an API that is silently missing is worse than a start that says why",
+    ),
+    (
+        "retry_count_default",
+        "-1",
+        "a definition that says nothing means retries of idempotent calls",
     ),
     (
         "workers.cores",
@@ -57,6 +65,16 @@ pub const TABLE: &[(&str, &str, &str)] = &[
         "an address that is not ours is a mistake or a scan: 404",
     ),
     (
+        "routing.path_escapes",
+        r#""decode""#,
+        "the cloud matches `/aa%2Faa` as `/aa/aa` unless `api_uri_no_escape` is on (\"keep\")",
+    ),
+    (
+        "routing.client_address",
+        r#""peer""#,
+        "a client can write any field; `{ forwarded_for = -1 }` and `{ field = \"X-Real-IP\" }` are for proxies in front",
+    ),
+    (
         "backends.source_addresses",
         "[]",
         "the kernel's choice; more addresses mean more ports to one backend",
@@ -65,6 +83,36 @@ pub const TABLE: &[(&str, &str, &str)] = &[
         "backends.ca",
         "",
         "private backends have self-signed certificates, and the cloud does not verify them",
+    ),
+    (
+        "backends.denied",
+        "[]",
+        "the box may reach what its network lets it; networks listed here are answered 403",
+    ),
+    (
+        "backends.idle_connections_max",
+        "256",
+        "a few hundred concurrent calls a core find an open connection; 0 keeps none",
+    ),
+    (
+        "backends.idle_timeout",
+        r#""60s""#,
+        "as long as a client's; one that the backend closed meanwhile is retried where that is safe",
+    ),
+    (
+        "forwarding.forwarded_for",
+        r#""append""#,
+        "backends see the chain of proxies; \"replace\" shows them the client alone",
+    ),
+    (
+        "forwarding.host",
+        r#""backend""#,
+        "the cloud sends a backend its own address; \"client\" passes on what was asked for",
+    ),
+    (
+        "forwarding.strip_gateway_fields",
+        "true",
+        "`X-Stage`, `X-Apig-*` and credentials for the gateway are not the backend's",
     ),
     (
         "limits.connections_max",
@@ -85,6 +133,11 @@ pub const TABLE: &[(&str, &str, &str)] = &[
         "limits.fields_bytes_max",
         r#""128KiB""#,
         "the cloud's limit of all headers: 494",
+    ),
+    (
+        "limits.head_too_large_status",
+        "494",
+        "what the cloud answers; 431 is the registered status",
     ),
     (
         "limits.early_bytes_max",
@@ -127,6 +180,11 @@ pub const TABLE: &[(&str, &str, &str)] = &[
         "what clients that pool connections expect",
     ),
     (
+        "timeouts.request_body",
+        r#""8s""#,
+        "the cloud's `request_body_timeout`: the longest a body may pause",
+    ),
+    (
         "timeouts.permit",
         r#""100ms""#,
         "a relay without room for that long is overloaded: 503 beats a queue",
@@ -142,10 +200,31 @@ pub const TABLE: &[(&str, &str, &str)] = &[
         "a live peer answers a Close within a round trip",
     ),
     (
+        "drain.notice",
+        r#""0s""#,
+        "only a load balancer in front needs time to look away",
+    ),
+    (
+        "drain.over",
+        "",
+        "unset, 100 tunnels a second on each core, or all within 10 s: no storm of returning clients",
+    ),
+    (
+        "drain.cause",
+        r#""stop""#,
+        "peers get 1001; \"restart\" gives them 1012",
+    ),
+    (
         "drain.limit",
         r#""30s""#,
         "below the 90 s after which systemd kills",
     ),
+    (
+        "reload.removed_apis",
+        r#""keep""#,
+        "nothing that is edited ends an open tunnel; \"drain\" closes those whose API went",
+    ),
+    ("reload.over", "", "as drain.over"),
     (
         "admin.socket",
         "",
@@ -231,7 +310,14 @@ pub(super) fn config() -> Config {
             close_grace: Duration::from_secs(1),
         },
         drain: Drain {
+            notice: Duration::ZERO,
+            pace: Pace::Gentle,
+            cause: DrainCause::Stop,
             limit: Duration::from_secs(30),
+        },
+        reload: Reload {
+            removed_apis: RemovedApis::Keep,
+            pace: Pace::Gentle,
         },
         admin: Admin { socket: None },
         log: Log {

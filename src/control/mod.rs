@@ -1,8 +1,10 @@
 //! The control thread: it answers the admin socket, waits for signals, and leads the way out.
 
 pub mod admin;
+pub mod reload;
 pub mod resolver;
 pub mod signals;
+mod supervisor;
 
 use std::convert::Infallible;
 use std::io;
@@ -11,15 +13,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::time::Duration;
 
-use futures_channel::mpsc::Receiver;
+use futures_channel::mpsc::{Receiver, channel};
 use monoio::time::{sleep, timeout};
 use monoio::{IoUringDriver, RuntimeBuilder};
 
-use self::admin::{Admin, AdminSocket};
+use self::admin::{Admin, AdminSocket, Operations, Request};
+use self::reload::Reloader;
 use self::signals::{Signal, Signals};
+use crate::config;
 use crate::observe::access_log::AccessLog;
 use crate::observe::registry::Registry;
 use crate::race::{First, race};
+use crate::relay::RelayHandle;
+use crate::relay::drain::{DrainOrder, Progress, Which};
 use crate::sys;
 
 /// How often the open tunnels are counted during a drain: what a stop may be late by.
@@ -54,14 +60,16 @@ impl Readiness {
 pub trait Workers {
     /// Closes the listeners. Connections that have no tunnel yet may finish their handshake or be refused.
     fn stop_accepting(&self);
-    /// Begins to close every tunnel with 1001 at a frame boundary; the same for those that come later.
-    fn drain(&self);
+    /// Begins to close tunnels at a frame boundary, as `order` says.
+    fn drain(&self, order: &Arc<DrainOrder>);
     /// Tunnels that are open, and those on their way from an edge to its relay.
     fn tunnels_open(&self) -> u64;
     /// Ends the threads, whatever is still open.
     fn stop_now(&self);
     /// Connections accepted since the start.
     fn accepted(&self) -> u64;
+    /// The ways to the relays, for those who ask after tunnels.
+    fn relays(&self) -> Vec<RelayHandle>;
 }
 
 /// What the control thread works with.
@@ -73,8 +81,7 @@ pub struct Control<W> {
     pub registry: Registry,
     pub access_log: AccessLog,
     pub readiness: Readiness,
-    /// Tunnels that are still open this long after the start of a drain are closed without a word.
-    pub drain_limit: Duration,
+    pub reloader: Reloader,
 }
 
 /// Serves until a signal has stopped the workers. Returning at all is a success: the process exits with 0.
@@ -98,25 +105,30 @@ impl<W: Workers> Control<W> {
             registry,
             access_log,
             readiness,
-            drain_limit,
+            mut reloader,
         } = self;
         let mut signals = signals.listen()?;
+        let (asked, mut requests) = channel(REQUESTS_MAX);
         // Held to the end: dropping it removes the socket's file.
         let _admin = match admin {
             Some(socket) => {
-                let admin = Rc::new(Admin::new(registry, readiness.clone()));
+                let operations = Operations::new(workers.relays(), asked);
+                let admin = Rc::new(Admin::new(registry, readiness.clone(), operations));
                 Some(admin.serve(socket)?)
             }
             None => None,
         };
-        let signal = wait_for_stop(&mut signals, &access_log);
-        let stop = match race(signal, give_memory_back(&workers)).await {
+        supervisor::ready("serving");
+        let signal = wait_for_stop(&mut signals, &mut requests, &access_log, &mut reloader);
+        let chores = race(give_memory_back(&workers), supervisor::watchdog());
+        let stop = match race(signal, chores).await {
             First::Work(stop) => stop,
-            First::Other(never) => match never {},
+            First::Other(First::Work(never) | First::Other(never)) => match never {},
         };
         if stop == Stop::Politely {
             readiness.set(State::Stopping);
-            drain(&workers, &mut signals, drain_limit).await;
+            supervisor::stopping("draining");
+            drain(&workers, &mut signals, reloader.drain()).await;
         }
         readiness.set(State::Stopping);
         workers.stop_now();
@@ -130,16 +142,26 @@ enum Stop {
     Now,
 }
 
-async fn wait_for_stop(signals: &mut Receiver<Signal>, access_log: &AccessLog) -> Stop {
+async fn wait_for_stop(
+    signals: &mut Receiver<Signal>,
+    requests: &mut Receiver<Request>,
+    access_log: &AccessLog,
+    reloader: &mut Reloader,
+) -> Stop {
     loop {
-        match signals.recv().await {
+        let others = race(reloader.finished(), next_request(requests));
+        let signal = match race(signals.recv(), others).await {
+            First::Work(signal) => signal,
+            First::Other(First::Work(())) => continue,
+            First::Other(First::Other(Request::Reload(reply))) => {
+                reloader.begin_for(reply);
+                continue;
+            }
+        };
+        match signal {
             Ok(Signal::Stop) => return Stop::Politely,
             Ok(Signal::StopNow) => return Stop::Now,
-            Ok(Signal::Reload) => {
-                tracing::warn!(
-                    "SIGHUP ignored: this version cannot reload; restart to apply a changed configuration"
-                );
-            }
+            Ok(Signal::Reload) => reloader.begin(),
             Ok(Signal::ReopenLogs) => {
                 access_log.reopen();
                 tracing::info!("access log will be reopened");
@@ -149,6 +171,17 @@ async fn wait_for_stop(signals: &mut Receiver<Signal>, access_log: &AccessLog) -
         }
     }
 }
+
+/// What the admin API asks for; nothing, for ever, where there is no admin socket.
+async fn next_request(requests: &mut Receiver<Request>) -> Request {
+    match requests.recv().await {
+        Ok(request) => request,
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// Requests of the admin API that may wait for the control loop.
+const REQUESTS_MAX: usize = 16;
 
 /// How long nobody may have come before memory is looked after.
 const QUIET: Duration = Duration::from_secs(1);
@@ -168,47 +201,81 @@ async fn give_memory_back<W: Workers>(workers: &W) -> Infallible {
     }
 }
 
-async fn drain<W: Workers>(workers: &W, signals: &mut Receiver<Signal>, limit: Duration) {
-    tracing::info!(tunnels = workers.tunnels_open(), ?limit, "draining");
+/// Ends everything politely: after the notice nobody is let in any more, and open tunnels are closed in turn.
+async fn drain<W: Workers>(workers: &W, signals: &mut Receiver<Signal>, settings: &config::Drain) {
+    let config::Drain {
+        notice,
+        pace,
+        cause,
+        limit,
+    } = *settings;
+    tracing::info!(
+        tunnels = workers.tunnels_open(),
+        ?notice,
+        ?limit,
+        "draining"
+    );
+    if let First::Work(()) = race(hurried(signals), sleep(notice)).await {
+        return cut_short(workers);
+    }
     workers.stop_accepting();
-    workers.drain();
-    match timeout(limit, wait_until_empty(workers, signals)).await {
-        Ok(Drained::Empty) => tracing::info!("drained"),
-        Ok(Drained::Hurried) => {
-            tracing::warn!(
-                tunnels = workers.tunnels_open(),
-                "drain cut short by a second signal"
-            );
+    let order = Arc::new(DrainOrder::new(Which::All, pace, cause));
+    workers.drain(&order);
+    let waiting = race(hurried(signals), wait_until_empty(workers, &order));
+    match timeout(limit, waiting).await {
+        Ok(First::Other(())) => {
+            let Progress { closed, left, .. } = order.progress();
+            tracing::info!(closed, left, "drained");
         }
-        Err(_) => {
-            tracing::warn!(tunnels = workers.tunnels_open(), "drain limit reached");
+        Ok(First::Work(())) => cut_short(workers),
+        Err(_) => tracing::warn!(tunnels = workers.tunnels_open(), "drain limit reached"),
+    }
+}
+
+fn cut_short<W: Workers>(workers: &W) {
+    let tunnels = workers.tunnels_open();
+    tracing::warn!(tunnels, "drain cut short by a second signal");
+}
+
+/// Waits for a signal that cuts a drain short.
+async fn hurried(signals: &mut Receiver<Signal>) {
+    loop {
+        match signals.recv().await {
+            Ok(Signal::Stop | Signal::StopNow) | Err(_) => return,
+            Ok(Signal::Reload | Signal::ReopenLogs) => {}
         }
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Drained {
-    Empty,
-    Hurried,
-}
+/// How often a drain says how far it is.
+const DRAIN_REPORT: u32 = 50;
 
-async fn wait_until_empty<W: Workers>(workers: &W, signals: &mut Receiver<Signal>) -> Drained {
-    while workers.tunnels_open() > 0 {
-        while let Ok(signal) = signals.try_recv() {
-            if matches!(signal, Signal::Stop | Signal::StopNow) {
-                return Drained::Hurried;
-            }
+async fn wait_until_empty<W: Workers>(workers: &W, order: &DrainOrder) {
+    let mut polls = 0;
+    loop {
+        let open = workers.tunnels_open();
+        if open == 0 {
+            return;
+        }
+        polls += 1;
+        if polls % DRAIN_REPORT == 0 {
+            let progress = order.progress();
+            let Progress { closed, left, .. } = progress;
+            let waiting = progress.waiting();
+            tracing::info!(open, closed, left, waiting, "draining");
+            supervisor::status(&format!(
+                "draining: {open} open, {closed} told to close, {left} left by themselves, {waiting} waiting"
+            ));
         }
         sleep(DRAIN_POLL).await;
     }
-    Drained::Empty
 }
 
 #[cfg(test)]
 mod tests {
     use std::cell::{Cell, RefCell};
 
-    use futures_channel::mpsc::{Sender, channel};
+    use futures_channel::mpsc::Sender;
 
     use super::*;
 
@@ -225,7 +292,7 @@ mod tests {
             self.calls.borrow_mut().push("stop_accepting");
         }
 
-        fn drain(&self) {
+        fn drain(&self, _order: &Arc<DrainOrder>) {
             self.calls.borrow_mut().push("drain");
         }
 
@@ -241,6 +308,17 @@ mod tests {
 
         fn accepted(&self) -> u64 {
             0
+        }
+
+        fn relays(&self) -> Vec<RelayHandle> {
+            Vec::new()
+        }
+    }
+
+    fn within(limit: Duration) -> config::Drain {
+        config::Drain {
+            limit,
+            ..config::Config::base().drain
         }
     }
 
@@ -262,7 +340,7 @@ mod tests {
                 ending: 1,
                 ..Log::default()
             };
-            drain(&workers, &mut signals, Duration::from_secs(60)).await;
+            drain(&workers, &mut signals, &within(Duration::from_secs(60))).await;
             assert_eq!(*workers.calls.borrow(), ["stop_accepting", "drain"]);
             assert_eq!(workers.tunnels.get(), 0);
         });
@@ -275,7 +353,7 @@ mod tests {
                 tunnels: Cell::new(3),
                 ..Log::default()
             };
-            drain(&workers, &mut signals, Duration::from_millis(50)).await;
+            drain(&workers, &mut signals, &within(Duration::from_millis(50))).await;
             assert_eq!(workers.tunnels_open(), 3);
         });
     }
@@ -289,10 +367,8 @@ mod tests {
             };
             sender.try_send(Signal::Reload).unwrap();
             sender.try_send(Signal::Stop).unwrap();
-            assert_eq!(
-                wait_until_empty(&workers, &mut signals).await,
-                Drained::Hurried
-            );
+            drain(&workers, &mut signals, &within(Duration::from_secs(60))).await;
+            assert_eq!(workers.tunnels_open(), 3);
         });
     }
 
@@ -303,9 +379,13 @@ mod tests {
             for signal in [Signal::Reload, Signal::ReopenLogs, Signal::Stop] {
                 sender.try_send(signal).unwrap();
             }
-            assert_eq!(wait_for_stop(&mut signals, &log).await, Stop::Politely);
+            let mut reloader = Reloader::new(None, within(Duration::ZERO), Arc::default());
+            let (_asked, mut requests) = channel(1);
+            let stop = wait_for_stop(&mut signals, &mut requests, &log, &mut reloader).await;
+            assert_eq!(stop, Stop::Politely);
             sender.try_send(Signal::StopNow).unwrap();
-            assert_eq!(wait_for_stop(&mut signals, &log).await, Stop::Now);
+            let stop = wait_for_stop(&mut signals, &mut requests, &log, &mut reloader).await;
+            assert_eq!(stop, Stop::Now);
         });
     }
 

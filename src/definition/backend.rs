@@ -1,65 +1,143 @@
-//! Where an operation leads: `x-apigateway-backend` (spec 3.3, 1.3).
+//! Where an operation or a policy leads: `x-apigateway-backend` and what has the same members (spec 3.3, 1.3).
 
-use std::time::Duration;
-
+use super::backend_parameter;
 use super::operation::Operation;
-use super::syntax::references;
-use super::{BackendDefinition, DestinationDefinition, HttpDefinition, Method, Placed};
-use crate::config::{Protection, Scheme};
-use crate::document::{Complaints, Item, Severity, Table, Value};
+use super::{BackendDefinition, Placed, channel, http, mock};
+use crate::document::{Complaints, Item, Severity, Table};
 
-/// Spec 1.3, where the field is absent.
-const TIMEOUT_DEFAULT: Duration = Duration::from_millis(5000);
+/// The types of backends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Http,
+    /// A load channel.
+    Channel,
+    /// A load channel with a URL for each server group.
+    MemberGroup,
+    Function,
+    Mock,
+}
 
-/// Spec U19, where the field is absent.
-const RETRY_COUNT_DEFAULT: i8 = -1;
+impl Kind {
+    const NAMES: [(&'static str, Self); 5] = [
+        ("HTTP", Self::Http),
+        ("HTTP-VPC", Self::Channel),
+        ("HTTP-VPC-MEMBER-GROUP", Self::MemberGroup),
+        ("FUNCTION", Self::Function),
+        ("MOCK", Self::Mock),
+    ];
 
-/// Each type with the member that has its endpoints.
-const TYPES: [(&str, &str); 5] = [
-    ("HTTP", "httpEndpoints"),
-    ("HTTP-VPC", "httpVpcEndpoints"),
-    ("HTTP-VPC-MEMBER-GROUP", "httpVpcMemberGroupEndpoints"),
-    ("FUNCTION", "functionEndpoints"),
-    ("MOCK", "mockEndpoints"),
-];
+    /// The member that has its endpoints.
+    const MEMBERS: [(Self, &'static str); 5] = [
+        (Self::Http, "httpEndpoints"),
+        (Self::Channel, "httpVpcEndpoints"),
+        (Self::MemberGroup, "httpVpcMemberGroupEndpoints"),
+        (Self::Function, "functionEndpoints"),
+        (Self::Mock, "mockEndpoints"),
+    ];
+
+    pub(super) fn name(self) -> &'static str {
+        let names = Self::NAMES.iter();
+        names
+            .filter(|(_, kind)| *kind == self)
+            .map(|(name, _)| *name)
+            .next()
+            .unwrap_or_default()
+    }
+
+    /// Whether a policy may lead to `self` where the default backend is of type `default` (spec 3.1).
+    pub(super) fn fits(self, default: Self) -> bool {
+        match default {
+            Self::Function | Self::Mock => self == default,
+            Self::Http | Self::Channel | Self::MemberGroup => true,
+        }
+    }
+}
+
+/// What was read, as far as it is right.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub(super) kind: Kind,
+    /// `None` where there are mistakes or where this version cannot serve it.
+    pub(super) definition: Option<BackendDefinition>,
+}
 
 pub(super) fn read(
     item: &Item<'_>,
     operation: &mut Operation<'_>,
     complaints: &mut Complaints,
-) -> Option<BackendDefinition> {
+) -> Option<Read> {
     let mut table = item.table(complaints)?;
-    let kind = table.need("type", "write `type: HTTP`", complaints);
-    let endpoints = kind
-        .as_ref()
-        .and_then(|item| item.choice(&TYPES, complaints));
-    if let Some(item) = table.take("parameters").filter(|item| !item.is_blank()) {
-        operation.cannot(&item.place(complaints), "backend parameters");
-    }
-    let endpoints = endpoints.and_then(|member| {
-        refuse_others(member, &mut table, complaints);
-        let endpoints = table.need(member, "add what the type asks for", complaints);
-        if member != "httpEndpoints"
-            && let Some(kind) = &kind
-        {
-            let name = kind.text(complaints).unwrap_or_default();
-            operation.cannot(&kind.place(complaints), &format!("backends of type {name}"));
-            return None;
-        }
-        endpoints
-    });
+    let read = read_members(&mut table, operation, complaints);
     table.finish(Severity::Warning, complaints);
-    let http = http(&endpoints?, operation, complaints)?;
-    Some(BackendDefinition {
-        destination: DestinationDefinition::Http(http),
-        parameters: Vec::new(),
-    })
+    read
+}
+
+/// The members that a backend and a policy have in common.
+pub(super) fn read_members(
+    table: &mut Table<'_>,
+    operation: &mut Operation<'_>,
+    complaints: &mut Complaints,
+) -> Option<Read> {
+    let item = table.need("type", "write `type: HTTP`", complaints);
+    let kind = item
+        .as_ref()
+        .and_then(|item| item.choice(&Kind::NAMES, complaints));
+    let parameters = table.take("parameters");
+    let parameters = parameters
+        .map(|item| backend_parameter::read_list(&item, operation, complaints))
+        .unwrap_or_default();
+    let Some(kind) = kind else {
+        // Of whichever type it was meant to be, its endpoints are no unknown members.
+        table.skip(&Kind::MEMBERS.map(|(_, member)| member));
+        return None;
+    };
+    let endpoints = endpoints(kind, table, complaints);
+    let mut paths = Vec::new();
+    let endpoints = endpoints.as_ref();
+    let destination = endpoints.and_then(|item| match kind {
+        Kind::Http => http::read(item, &mut paths, operation, complaints),
+        Kind::Channel => channel::read_channel(item, &mut paths, operation, complaints),
+        Kind::MemberGroup => channel::read_groups(item, &mut paths, operation, complaints),
+        Kind::Function => channel::read_function(item, operation, complaints),
+        Kind::Mock => mock::read(item, complaints),
+    });
+    if let Some(item) = &item
+        && matches!(kind, Kind::Channel | Kind::MemberGroup | Kind::Function)
+    {
+        let what = format!("backends of type {}", kind.name());
+        operation.cannot(&item.place(complaints), &what);
+    }
+    check_paths(&paths, &parameters, operation, complaints);
+    let definition = destination.map(|destination| BackendDefinition {
+        destination,
+        parameters,
+    });
+    Some(Read { kind, definition })
+}
+
+fn check_paths(
+    paths: &[Placed],
+    parameters: &[super::BackendParameter],
+    operation: &Operation<'_>,
+    complaints: &mut Complaints,
+) {
+    for path in paths {
+        backend_parameter::check_path(path, parameters, operation, complaints);
+    }
 }
 
 /// Exactly one endpoints member, and one that fits the type.
-fn refuse_others(wanted: &str, table: &mut Table<'_>, complaints: &mut Complaints) {
-    for (_, member) in TYPES.iter().filter(|(_, member)| *member != wanted) {
-        if let Some(item) = table.take(member) {
+fn endpoints<'a>(
+    kind: Kind,
+    table: &mut Table<'a>,
+    complaints: &mut Complaints,
+) -> Option<Item<'a>> {
+    let wanted = Kind::MEMBERS.iter().find(|(known, _)| *known == kind);
+    let (_, wanted) = wanted?;
+    for (_, member) in Kind::MEMBERS.iter().filter(|(_, member)| member != wanted) {
+        // Some exports have all of them, those of other types empty.
+        let other = table.take(member).filter(|item| !item.is_blank());
+        if let Some(item) = other {
             let place = item.place(complaints);
             complaints.error_as(
                 "APIG.2012",
@@ -69,166 +147,5 @@ fn refuse_others(wanted: &str, table: &mut Table<'_>, complaints: &mut Complaint
             );
         }
     }
-}
-
-fn http(
-    item: &Item<'_>,
-    operation: &mut Operation<'_>,
-    complaints: &mut Complaints,
-) -> Option<HttpDefinition> {
-    let mut table = item.table(complaints)?;
-    table.take("description");
-    let address = table.need(
-        "address",
-        "write `address: \"192.0.2.20:8080\"`",
-        complaints,
-    );
-    let address = address
-        .and_then(|item| single(item, complaints))
-        .and_then(|item| placed(&item, complaints));
-    let scheme = table.need("scheme", "write `scheme: http`", complaints);
-    let schemes = [
-        ("http", Scheme::Http),
-        ("https", Scheme::Https),
-        ("ws", Scheme::Http),
-        ("wss", Scheme::Https),
-    ];
-    let scheme = scheme.and_then(|item| item.choice(&schemes, complaints));
-    let method = table.need("method", "write `method: GET`", complaints);
-    let method = method.and_then(|item| item.choice(&Method::NAMES, complaints));
-    let path = table.need("path", "write `path: /`", complaints);
-    let path = path.and_then(|item| backend_path(&item, complaints));
-    let timeout = match table.take("timeout") {
-        Some(item) => timeout(&item, operation, complaints),
-        None => Some(TIMEOUT_DEFAULT),
-    };
-    let retry_count = match table.take("retryCount") {
-        Some(item) => item
-            .integer(-1..=10, complaints)
-            .and_then(|count| i8::try_from(count).ok()),
-        None => Some(RETRY_COUNT_DEFAULT),
-    };
-    client_certificate(&mut table, scheme, operation, complaints);
-    if let Some(item) = table.take("enableSmChannel")
-        && item.boolean(complaints) == Some(true)
-    {
-        operation.cannot(&item.place(complaints), "SM cipher channels");
-    }
-    table.finish(Severity::Warning, complaints);
-    Some(HttpDefinition {
-        scheme: scheme?,
-        address: address?,
-        path: path?,
-        method: method?,
-        timeout: timeout?,
-        retry_count: retry_count?,
-    })
-}
-
-/// Spec U31: the reference says array, the samples have a string.
-fn single<'a>(item: Item<'a>, complaints: &mut Complaints) -> Option<Item<'a>> {
-    if !matches!(item.value(), Value::List(_)) {
-        return Some(item);
-    }
-    let mut list = item.list(complaints);
-    if list.len() == 1 {
-        return list.pop();
-    }
-    let place = item.place(complaints);
-    complaints.error_as(
-        "APIG.2012",
-        &place,
-        format!("{} addresses where one is meant", list.len()),
-        "write one address; several are a load channel",
-    );
-    None
-}
-
-/// A text whose variables are well formed.
-fn placed(item: &Item<'_>, complaints: &mut Complaints) -> Option<Placed> {
-    let text = item.text(complaints)?;
-    let place = item.place(complaints);
-    if references(text).is_none() {
-        complaints.error_as(
-            "APIG.2012",
-            &place,
-            format!("\"{text}\" has a `#` that begins no variable"),
-            "write variables as `#name#`: 3 to 32 letters, digits, `-` and `_`, a letter first",
-        );
-        return None;
-    }
-    Some(Placed {
-        text: text.to_owned(),
-        place,
-    })
-}
-
-fn backend_path(item: &Item<'_>, complaints: &mut Complaints) -> Option<Placed> {
-    let path = placed(item, complaints)?;
-    if path.text.contains(['{', '}']) {
-        complaints.error_as(
-            "APIG.2027",
-            &path.place,
-            format!("the parameters of \"{}\" have no values", path.text),
-            "write a path without `{}`: this version maps no parameters",
-        );
-    }
-    if path.text.chars().count() > 512 {
-        complaints.error_as(
-            "APIG.2006",
-            &path.place,
-            "the path is too long",
-            "at most 512 characters are allowed",
-        );
-    }
-    Some(path)
-}
-
-/// Milliseconds, up to the ceiling in force (spec 1.4.6).
-fn timeout(
-    item: &Item<'_>,
-    operation: &Operation<'_>,
-    complaints: &mut Complaints,
-) -> Option<Duration> {
-    let ceiling = operation.document.config.definitions.backend_timeout_max;
-    let ceiling_ms = i64::try_from(ceiling.as_millis()).unwrap_or(i64::MAX);
-    let before = complaints.len();
-    let timeout = item.integer(1..=ceiling_ms, complaints);
-    for complaint in complaints.since(before) {
-        complaint
-            .remedy
-            .push_str(" (milliseconds; limits.backend_timeout_max is the ceiling, at most 600s)");
-    }
-    timeout
-        .and_then(|ms| u64::try_from(ms).ok())
-        .map(Duration::from_millis)
-}
-
-fn client_certificate(
-    table: &mut Table<'_>,
-    scheme: Option<Scheme>,
-    operation: &mut Operation<'_>,
-    complaints: &mut Complaints,
-) {
-    let Some(item) = table.take("enableClientSsl") else {
-        return;
-    };
-    if item.boolean(complaints) != Some(true) {
-        return;
-    }
-    let place = item.place(complaints);
-    if scheme == Some(Scheme::Http) {
-        complaints.error_as(
-            "APIG.3717",
-            &place,
-            "a backend without TLS cannot be shown a client certificate",
-            "write `enableClientSsl: false`, or `scheme: https`",
-        );
-    } else {
-        operation.cannot_enforce(
-            &place,
-            "client certificates towards the backend",
-            Protection::ClientCertificate,
-        );
-    }
+    table.need(wanted, "add what the type asks for", complaints)
 }

@@ -1,53 +1,17 @@
 //! One file: what stands at its root, and its operations one by one.
 
-use super::operation::{Inherited, Operation};
+use std::collections::HashMap;
+
+use super::extensions::skip_foreign;
+use super::operation::Inherited;
+use super::parameter::{self, Shared};
+use super::paths::refuse_misplaced_protections;
+use super::pattern::Patterns;
+use super::schemes::{schemes_of_list, schemes_of_servers};
 use super::security::SecuritySchemes;
-use super::{ApiDefinition, Definition, Method, Schemes, is_group_name};
-use crate::config::{Config, Scheme};
-use crate::document::{
-    Complaint, Complaints, Item, Place, Severity, Table, Value, likely, parse_yaml,
-};
-
-/// Longest path of an API (spec 1.2).
-const PATH_CHARS_MAX: usize = 512;
-
-/// Every extension of spec 3.2, to tell misspelt ones from those of others.
-const EXTENSIONS: [&str; 23] = [
-    "x-apigateway-access-control",
-    "x-apigateway-access-controls",
-    "x-apigateway-any-method",
-    "x-apigateway-auth-opt",
-    "x-apigateway-auth-type",
-    "x-apigateway-authorizer",
-    "x-apigateway-backend",
-    "x-apigateway-backend-policies",
-    "x-apigateway-content-type",
-    "x-apigateway-cors",
-    "x-apigateway-is-send-fg-body-base64",
-    "x-apigateway-match-mode",
-    "x-apigateway-orchestrations",
-    "x-apigateway-pass-through",
-    "x-apigateway-plugins",
-    "x-apigateway-ratelimit",
-    "x-apigateway-ratelimits",
-    "x-apigateway-request-type",
-    "x-apigateway-response",
-    "x-apigateway-responses",
-    "x-apigateway-result-failure-sample",
-    "x-apigateway-result-normal-sample",
-    "x-apigateway-sample",
-];
-
-const METHODS: [(&str, Method); 8] = [
-    ("get", Method::Get),
-    ("put", Method::Put),
-    ("post", Method::Post),
-    ("delete", Method::Delete),
-    ("head", Method::Head),
-    ("patch", Method::Patch),
-    ("options", Method::Options),
-    ("x-apigateway-any-method", Method::Any),
-];
+use super::{Definition, ResponseSetDefinition, is_group_name, protection, responses};
+use crate::config::{ApiRules, Config, Orchestration};
+use crate::document::{Complaint, Complaints, Item, Place, Severity, Table, Value, parse_yaml};
 
 /// The formats that are read (spec 3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,17 +20,24 @@ pub(super) enum Format {
     OpenApi3,
 }
 
-/// What the root says that matters to operations.
+/// What the root says that matters to operations, and what they look up by name.
 #[derive(Debug)]
 pub(super) struct Document<'a> {
     pub(super) format: Format,
     pub(super) group: String,
     pub(super) config: &'a Config,
     pub(super) security_schemes: SecuritySchemes,
-    /// Sets of gateway responses: name, and whether it changes anything.
-    pub(super) response_sets: Vec<(String, bool)>,
-    base_path: String,
-    inherited: Inherited<'a>,
+    /// Parameters that operations refer to, by name.
+    pub(super) shared_parameters: HashMap<&'a str, Shared>,
+    /// Whether all of them are right; else no API that may refer to one is served.
+    pub(super) shared_valid: bool,
+    pub(super) orchestrations: HashMap<&'a str, &'a Orchestration>,
+    /// What the operator decides for APIs of this group, by name.
+    pub(super) rules: HashMap<&'a str, &'a ApiRules>,
+    pub(super) patterns: Patterns,
+    pub(super) base_path: String,
+    pub(super) inherited: Inherited<'a>,
+    response_sets: Vec<ResponseSetDefinition>,
 }
 
 pub(super) fn parse(
@@ -107,6 +78,7 @@ fn definition<'a>(
         complaints,
     );
     skip_foreign(&mut root);
+    refuse_misplaced_protections(&mut root, complaints);
     root.finish(Severity::Warning, complaints);
 
     let mut definition = Definition {
@@ -114,7 +86,7 @@ fn definition<'a>(
         environments: environments.to_vec(),
         apis: Vec::new(),
         left_out: Vec::new(),
-        response_sets: Vec::new(),
+        response_sets: document.response_sets.clone(),
     };
     let mut paths = paths?.table(complaints)?;
     skip_foreign(&mut paths);
@@ -194,43 +166,55 @@ impl<'a> Document<'a> {
         config: &'a Config,
         complaints: &mut Complaints,
     ) -> Self {
+        let orchestrations = &config.definitions.orchestrations;
+        let rules = config.apis.iter().filter(|rules| rules.group == group);
         let mut document = Document {
             format,
-            group,
             config,
             security_schemes: SecuritySchemes::default(),
-            response_sets: Vec::new(),
+            shared_parameters: HashMap::new(),
+            shared_valid: true,
+            orchestrations: orchestrations
+                .iter()
+                .map(|rule| (rule.name.as_str(), rule))
+                .collect(),
+            rules: rules.map(|rules| (rules.api.as_str(), rules)).collect(),
+            patterns: Patterns::default(),
             base_path: String::new(),
             inherited: Inherited::default(),
+            response_sets: Vec::new(),
+            group,
         };
-        for key in [
-            "tags",
-            "externalDocs",
-            "x-apigateway-ratelimits",
-            "x-apigateway-access-controls",
-        ] {
-            root.take(key);
-        }
+        root.skip(&["tags", "externalDocs"]);
         document.inherited.security = root.take("security");
-        document.read_response_sets(root.take("x-apigateway-responses"), complaints);
+        document.read_extensions(root, complaints);
         match format {
             Format::Swagger2 => document.read_swagger(root, complaints),
             Format::OpenApi3 => document.read_openapi(root, complaints),
         }
+        responses::check_sets(&document.response_sets, complaints);
         document
+    }
+
+    /// What may stand at the root and under `components` (spec U28, U36).
+    fn read_extensions(&mut self, table: &mut Table<'a>, complaints: &mut Complaints) {
+        if let Some(item) = table.take("x-apigateway-responses") {
+            self.response_sets
+                .extend(responses::read(&item, complaints));
+        }
+        if let Some(item) = table.take("x-apigateway-ratelimits") {
+            protection::check_rate_limits(&item, complaints);
+        }
+        if let Some(item) = table.take("x-apigateway-access-controls") {
+            protection::check_access_controls(&item, complaints);
+        }
     }
 
     fn read_swagger(&mut self, root: &mut Table<'a>, complaints: &mut Complaints) {
         // The group's domains are bound in the configuration; media types, models and samples are documentation.
-        for key in [
-            "host",
-            "consumes",
-            "produces",
-            "definitions",
-            "parameters",
-            "responses",
-        ] {
-            root.take(key);
+        root.skip(&["host", "consumes", "produces", "definitions", "responses"]);
+        if let Some(item) = root.take("parameters") {
+            self.read_shared_parameters(&item, complaints);
         }
         if let Some(item) = root.take("schemes") {
             self.inherited.schemes = schemes_of_list(&item, complaints);
@@ -254,182 +238,37 @@ impl<'a> Document<'a> {
         else {
             return;
         };
-        for key in [
+        components.skip(&[
             "schemas",
             "responses",
-            "parameters",
             "examples",
             "requestBodies",
             "headers",
             "links",
             "callbacks",
-            "x-apigateway-ratelimits",
-            "x-apigateway-access-controls",
-        ] {
-            components.take(key);
+        ]);
+        if let Some(item) = components.take("parameters") {
+            self.read_shared_parameters(&item, complaints);
         }
         if let Some(item) = components.take("securitySchemes") {
             self.security_schemes = SecuritySchemes::read(&item, complaints);
         }
-        self.read_response_sets(components.take("x-apigateway-responses"), complaints);
+        self.read_extensions(&mut components, complaints);
         skip_foreign(&mut components);
         components.finish(Severity::Warning, complaints);
     }
 
-    fn read_response_sets(&mut self, item: Option<Item<'_>>, complaints: &mut Complaints) {
-        self.response_sets.extend(
-            item.map(|item| response_sets(&item, complaints))
-                .unwrap_or_default(),
-        );
-    }
-
-    fn path(
-        &self,
-        path: &str,
-        item: &Item<'a>,
-        definition: &mut Definition,
-        complaints: &mut Complaints,
-    ) {
+    fn read_shared_parameters(&mut self, item: &Item<'a>, complaints: &mut Complaints) {
         let Some(mut table) = item.table(complaints) else {
             return;
         };
-        let full = format!("{}{path}", self.base_path);
-        let valid = check_path(path, &full, &item.place(complaints), complaints);
-        let mut inherited = self.inherited.clone();
-        inherited.parameters = table.take("parameters").filter(|item| !item.is_blank());
-        for key in ["summary", "description"] {
-            table.take(key);
+        let errors = complaints.errors();
+        for (name, item) in table.rest() {
+            let shared = parameter::read_shared(&item, self, complaints);
+            self.shared_parameters.insert(name, shared);
         }
-        if self.format == Format::OpenApi3
-            && let Some(item) = table.take("servers")
-        {
-            inherited.schemes = schemes_of_servers(&item, complaints).or(inherited.schemes);
-        }
-        for key in ["trace", "$ref"] {
-            if let Some(item) = table.take(key) {
-                let place = item.place(complaints);
-                complaints.error_as(
-                    "APIG.2012",
-                    &place,
-                    format!("`{key}` is not supported"),
-                    "remove it",
-                );
-            }
-        }
-        for (key, method) in METHODS {
-            let Some(item) = table.take(key) else {
-                continue;
-            };
-            let operation = Operation::read(self, &item, method, &full, &inherited, complaints);
-            let Some((name, api)) = operation else {
-                continue;
-            };
-            definition.keep(name, api.filter(|_| valid));
-        }
-        skip_foreign(&mut table);
-        table.finish(Severity::Warning, complaints);
+        self.shared_valid = complaints.errors() == errors;
     }
-}
-
-impl Definition {
-    fn keep(&mut self, name: String, api: Option<ApiDefinition>) {
-        match api {
-            Some(api) => self.apis.push(api),
-            None => self.left_out.push(name),
-        }
-    }
-}
-
-fn check_path(path: &str, full: &str, place: &Place, complaints: &mut Complaints) -> bool {
-    let before = complaints.errors();
-    if full.chars().count() > PATH_CHARS_MAX {
-        complaints.error_as(
-            "APIG.2006",
-            place,
-            format!("the path has {} characters", full.chars().count()),
-            format!("at most {PATH_CHARS_MAX} are allowed, `basePath` included"),
-        );
-    }
-    if !path.starts_with('/') || full.contains(['?', '#']) || full.contains(char::is_whitespace) {
-        complaints.error_as(
-            "APIG.2012",
-            place,
-            format!("\"{full}\" is not a request path"),
-            "write a path that begins with `/`, without query, fragment or blanks",
-        );
-    }
-    complaints.errors() == before
-}
-
-/// Extensions of others are none of our business, unless one looks like a misspelt one of ours: that may be a rule that
-/// protects something.
-pub(super) fn skip_foreign(table: &mut Table<'_>) {
-    table.take_where(|key| {
-        key.starts_with("x-")
-            && !key.starts_with("x-apigateway")
-            && likely(key, EXTENSIONS).is_none()
-    });
-}
-
-/// The sets of an `x-apigateway-responses` and whether they change anything.
-pub(super) fn response_sets(item: &Item<'_>, complaints: &mut Complaints) -> Vec<(String, bool)> {
-    let Some(mut sets) = item.table(complaints) else {
-        return Vec::new();
-    };
-    let sets = sets.rest();
-    sets.iter()
-        .map(|(name, set)| ((*name).to_owned(), !set.is_blank()))
-        .collect()
-}
-
-/// Swagger 2.0: `schemes: [http, https]`.
-pub(super) fn schemes_of_list(item: &Item<'_>, complaints: &mut Complaints) -> Option<Schemes> {
-    let known = [
-        ("http", Scheme::Http),
-        ("https", Scheme::Https),
-        ("ws", Scheme::Http),
-        ("wss", Scheme::Https),
-    ];
-    let list = item.list(complaints);
-    let schemes: Vec<Scheme> = list
-        .iter()
-        .filter_map(|item| item.choice(&known, complaints))
-        .collect();
-    Schemes::of(&schemes)
-}
-
-/// OpenAPI 3.0: the schemes of the URLs (spec U27).
-pub(super) fn schemes_of_servers(item: &Item<'_>, complaints: &mut Complaints) -> Option<Schemes> {
-    let mut schemes = Vec::new();
-    for item in item.list(complaints) {
-        let Some(mut server) = item.table(complaints) else {
-            continue;
-        };
-        server.take("description");
-        server.take("variables");
-        if let Some(url) = server.need("url", "write url: https://203.0.113.10", complaints) {
-            schemes.extend(scheme_of_url(&url, complaints));
-        }
-        skip_foreign(&mut server);
-        server.finish(Severity::Warning, complaints);
-    }
-    Schemes::of(&schemes)
-}
-
-fn scheme_of_url(url: &Item<'_>, complaints: &mut Complaints) -> Option<Scheme> {
-    let text = url.text(complaints)?;
-    let scheme = text
-        .split_once("://")
-        .and_then(|(scheme, _)| Scheme::named(scheme));
-    if scheme.is_none() {
-        complaints.error_as(
-            "APIG.2045",
-            &url.place(complaints),
-            format!("\"{text}\" has no scheme that is served"),
-            "write a URL that begins with https:// or http://: its scheme is the protocol of the API",
-        );
-    }
-    scheme
 }
 
 fn absolute(path: &str) -> Option<String> {

@@ -4,11 +4,36 @@
 //! complaint and never an API: it fails closed.
 #![forbid(unsafe_code)]
 
-mod backend;
 mod file;
 mod operation;
+mod paths;
+
+mod kind;
+mod parameter;
+
+mod backend;
+mod backend_parameter;
+mod channel;
+mod http;
+mod mock;
+
+mod condition;
+mod pattern;
+mod policy;
+
+mod responses;
+mod template;
+
+mod protection;
 mod security;
+mod unsupported;
+
+mod extensions;
+mod schemes;
 mod syntax;
+
+mod export;
+mod places;
 
 use std::time::Duration;
 
@@ -17,10 +42,11 @@ use crate::config::{Config, Scheme};
 use crate::document::{Complaint, Place};
 use crate::network::Network;
 
+pub use export::{ExportError, OasVersion, Syntax, export};
 pub(crate) use syntax::{Piece, is_group_name, is_variable_name, references};
 
 /// One file: APIs of one group.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Definition {
     pub group: String,
     /// Where they are published.
@@ -33,7 +59,7 @@ pub struct Definition {
 }
 
 /// One operation, checked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ApiDefinition {
     pub name: String,
     pub description: String,

@@ -1,12 +1,16 @@
 //! One operation: an API if it can be served as it is meant, complaints if not.
 
-use super::backend;
-use super::file::{
-    Document, Format, response_sets, schemes_of_list, schemes_of_servers, skip_foreign,
-};
+use super::extensions::skip_foreign;
+use super::file::{Document, Format};
+use super::parameter::{self, Orchestrated};
+use super::paths::FrontPath;
+use super::schemes::{schemes_of_list, schemes_of_servers};
 use super::syntax::is_api_name;
-use super::{ApiDefinition, DestinationDefinition, MatchMode, Method, Placed, Schemes};
-use crate::config::{OnUnsupported, Protection};
+use super::unsupported::Unsupported;
+use super::{
+    ApiDefinition, BackendDefinition, Location, MatchMode, Method, Placed, RequestParameter,
+    ResponseSetDefinition, Schemes, backend, policy, protection, responses,
+};
 use crate::document::{Complaints, Item, Place, Severity, Table};
 
 /// What an operation takes from above where it says nothing itself.
@@ -15,33 +19,34 @@ pub(super) struct Inherited<'a> {
     pub(super) schemes: Option<Schemes>,
     pub(super) security: Option<Item<'a>>,
     /// Of the path.
-    pub(super) parameters: Option<Item<'a>>,
+    pub(super) parameters: Vec<RequestParameter>,
 }
 
 /// An operation while it is read.
+#[derive(Debug)]
 pub(super) struct Operation<'a> {
     pub(super) document: &'a Document<'a>,
     pub(super) name: String,
-    method: Method,
+    pub(super) method: Method,
+    pub(super) front: &'a FrontPath,
+    /// Known once they have been read, before the backends.
+    pub(super) parameters: Vec<RequestParameter>,
+    /// The parameters that orchestration rules make of one of them.
+    pub(super) orchestrated: Vec<Orchestrated<'a>>,
+    /// Whether a custom authorizer decides who may call.
+    pub(super) has_authorizer: bool,
     /// What it means that this version does not do.
-    unsupported: Vec<Unsupported>,
-}
-
-struct Unsupported {
-    place: Place,
-    what: String,
-    /// The rule that the operator may decide to do without.
-    protection: Option<Protection>,
+    pub(super) unsupported: Vec<Unsupported>,
 }
 
 impl<'a> Operation<'a> {
     /// The name, and the API if it can be served; nothing where not even the name can be told.
     pub(super) fn read(
         document: &'a Document<'a>,
-        item: &Item<'_>,
+        item: &Item<'a>,
         method: Method,
-        path: &str,
-        inherited: &Inherited<'_>,
+        front: &'a FrontPath,
+        inherited: &Inherited<'a>,
         complaints: &mut Complaints,
     ) -> Option<(String, Option<ApiDefinition>)> {
         let mut table = item.table(complaints)?;
@@ -52,9 +57,13 @@ impl<'a> Operation<'a> {
             document,
             name,
             method,
+            front,
+            parameters: Vec::new(),
+            orchestrated: Vec::new(),
+            has_authorizer: false,
             unsupported: Vec::new(),
         };
-        let api = operation.api(&mut table, place.clone(), path, inherited, complaints);
+        let api = operation.api(&mut table, place, inherited, complaints);
         skip_foreign(&mut table);
         table.finish(Severity::Warning, complaints);
         let mistaken = complaints.errors() != errors;
@@ -64,101 +73,45 @@ impl<'a> Operation<'a> {
 
     fn api(
         &mut self,
-        table: &mut Table<'_>,
+        table: &mut Table<'a>,
         place: Place,
-        path: &str,
-        inherited: &Inherited<'_>,
+        inherited: &Inherited<'a>,
         complaints: &mut Complaints,
     ) -> Option<ApiDefinition> {
-        self.documentation(table, complaints);
-        if path.contains(['{', '}']) {
-            self.cannot(&place, "path parameters");
-        }
-        let match_mode = self.match_mode(table, complaints);
+        let description = documentation(table, complaints);
+        let match_mode = match_mode(table, complaints);
         let schemes = self.schemes(table, complaints).or(inherited.schemes);
-        self.protections(table, inherited, complaints);
-        self.mapping(table, inherited, complaints);
-        self.responses(table, complaints);
+        let cors = table.take("x-apigateway-cors");
+        let cors = cors.and_then(|item| item.boolean(complaints));
+        protection::read(self, table, inherited, complaints);
+        self.read_parameters(table, inherited, &place, complaints);
+        let response_sets = own_response_sets(table, complaints);
+        let response_set = response_set(table, &place, complaints);
         let remedy = "add it with `type: HTTP` and `httpEndpoints`";
         let backend = table.need("x-apigateway-backend", remedy, complaints);
-        let backend = backend.and_then(|item| backend::read(&item, self, complaints))?;
-        let DestinationDefinition::Http(http) = &backend.destination else {
-            return None;
-        };
-        if self.method.takes_get() && !http.method.takes_get() {
-            complaints.warning(
-                &place,
-                format!(
-                    "{}: no WebSocket can pass, for the backend's method is not GET",
-                    self.name
-                ),
-                "write `method: GET` in `httpEndpoints`, unless only ordinary calls are meant",
-            );
-        }
+        let backend = backend.and_then(|item| backend::read(&item, self, complaints));
+        let policies = table.take("x-apigateway-backend-policies");
+        let default = backend.as_ref().map(|read| read.kind);
+        let policies = policies.map(|item| policy::read_list(&item, default, self, complaints));
+        let policies = policies.unwrap_or_default();
+        let backend = backend.and_then(|read| read.definition)?;
+        self.warn_where_no_websocket_passes(&backend, &place, complaints);
         Some(ApiDefinition {
             name: self.name.clone(),
+            description,
             place,
             method: self.method,
-            path: path.to_owned(),
+            path: self.front.full.clone(),
             match_mode,
             // Spec 1.2: HTTPS is the default.
             schemes: schemes.unwrap_or(Schemes::Https),
-            description: String::new(),
-            parameters: Vec::new(),
+            parameters: std::mem::take(&mut self.parameters),
             backend,
-            policies: Vec::new(),
-            cors: false,
-            response_set: Placed {
-                text: "default".to_owned(),
-                place: table.place(complaints),
-            },
-            response_sets: Vec::new(),
+            policies,
+            cors: cors.unwrap_or(false),
+            response_set,
+            response_sets,
         })
-    }
-
-    /// Members that change nothing about a call; those with fixed values are checked all the same.
-    fn documentation(&self, table: &mut Table<'_>, complaints: &mut Complaints) {
-        for key in [
-            "tags",
-            "summary",
-            "description",
-            "externalDocs",
-            "deprecated",
-            "responses",
-        ] {
-            table.take(key);
-        }
-        // Spec 3.1: ignored on import. Bodies pass as they are.
-        for key in ["consumes", "produces", "requestBody", "callbacks"] {
-            table.take(key);
-        }
-        if let Some(item) = table.take("x-apigateway-request-type") {
-            item.choice(&[("public", ()), ("private", ())], complaints);
-        }
-        if let Some(item) = table.take("x-apigateway-is-send-fg-body-base64") {
-            item.boolean(complaints);
-        }
-        if let Some(item) = table.take("x-apigateway-content-type") {
-            let known = [
-                "application/json",
-                "application/xml",
-                "multipart/form-data",
-                "text/plain",
-            ];
-            item.choice(&known.map(|name| (name, ())), complaints);
-        }
-    }
-
-    fn match_mode(&mut self, table: &mut Table<'_>, complaints: &mut Complaints) -> MatchMode {
-        let modes = [("NORMAL", MatchMode::Normal), ("SWA", MatchMode::Prefix)];
-        let Some(item) = table.take("x-apigateway-match-mode") else {
-            return MatchMode::Normal;
-        };
-        let mode = item.choice(&modes, complaints).unwrap_or(MatchMode::Normal);
-        if mode == MatchMode::Prefix {
-            self.cannot(&item.place(complaints), "prefix matching (SWA)");
-        }
-        mode
     }
 
     fn schemes(&self, table: &mut Table<'_>, complaints: &mut Complaints) -> Option<Schemes> {
@@ -172,175 +125,92 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// Everything that keeps callers out or down. Fails closed.
-    fn protections(
+    /// Its own parameters, and those of the path that it does not override (by name and location).
+    fn read_parameters(
         &mut self,
-        table: &mut Table<'_>,
-        inherited: &Inherited<'_>,
+        table: &mut Table<'a>,
+        inherited: &Inherited<'a>,
+        place: &Place,
         complaints: &mut Complaints,
     ) {
-        let own = table.take("security");
-        // OpenAPI lets the document set a default. The cloud is silent about it; serving openly would be the worse guess.
-        if let Some(item) = own.as_ref().or(inherited.security.as_ref()) {
-            let demands = self.document.security_schemes.demands(item, complaints);
-            if !demands.is_empty() {
-                let what = demands.join(" and ");
-                self.cannot_enforce(&item.place(complaints), &what, Protection::Authentication);
+        let own = table.take("parameters");
+        let own = own.map(|item| parameter::read_list(&item, self.document, complaints));
+        self.parameters = own.unwrap_or_default();
+        for parameter in &inherited.parameters {
+            let overridden = self.parameters.iter().any(|own| {
+                own.location == parameter.location && own.name.eq_ignore_ascii_case(&parameter.name)
+            });
+            if !overridden {
+                self.parameters.push(parameter.clone());
             }
         }
-        for (key, what, protection) in [
-            (
-                "x-apigateway-access-control",
-                "access control",
-                Protection::AccessControl,
-            ),
-            (
-                "x-apigateway-ratelimit",
-                "throttling",
-                Protection::RateLimit,
-            ),
-            ("x-apigateway-plugins", "plugins", Protection::Plugins),
-        ] {
-            if let Some(item) = table.take(key).filter(|item| !item.is_blank()) {
-                self.cannot_enforce(&item.place(complaints), what, protection);
-            }
-        }
+        parameter::check_together(&self.parameters, place, complaints);
+        self.check_path_parameters(place, complaints);
+        self.orchestrated =
+            parameter::check_orchestrations(&self.parameters, self.document, complaints);
     }
 
-    /// What would change the call on its way.
-    fn mapping(
-        &mut self,
-        table: &mut Table<'_>,
-        inherited: &Inherited<'_>,
-        complaints: &mut Complaints,
-    ) {
-        let own = table.take("parameters").filter(|item| !item.is_blank());
-        if let Some(item) = own.as_ref().or(inherited.parameters.as_ref()) {
-            check_parameters(item, complaints);
-            self.cannot(
-                &item.place(complaints),
-                "request parameters (checks, defaults, mapping)",
-            );
-        }
-        if let Some(item) = table
-            .take("x-apigateway-backend-policies")
-            .filter(|item| !item.is_blank())
-        {
-            self.cannot(&item.place(complaints), "backend policies");
-        }
-        if let Some(item) = table.take("x-apigateway-cors")
-            && item.boolean(complaints) == Some(true)
-        {
-            self.cannot(&item.place(complaints), "CORS headers");
-        }
-    }
-
-    fn responses(&mut self, table: &mut Table<'_>, complaints: &mut Complaints) {
-        let own = table
-            .take("x-apigateway-responses")
-            .map(|item| response_sets(&item, complaints));
-        let own = own.unwrap_or_default();
-        let item = table.take("x-apigateway-response");
-        let name = match &item {
-            Some(item) => item.text(complaints),
-            None => Some("default"),
+    /// Every parameter of the path is declared, and the path has every one that is declared.
+    fn check_path_parameters(&self, place: &Place, complaints: &mut Complaints) {
+        let declared = || {
+            self.parameters
+                .iter()
+                .filter(|parameter| parameter.location == Location::Path)
         };
-        let Some(name) = name else { return };
-        let set = own
-            .iter()
-            .chain(&self.document.response_sets)
-            .find(|(known, _)| known == name);
-        let place = item.map_or_else(|| table.place(complaints), |item| item.place(complaints));
-        match set {
-            Some((_, true)) => self.cannot(
-                &place,
-                &format!("the gateway responses of the set `{name}`"),
-            ),
-            Some((_, false)) => {}
-            // `default` exists in every group (spec 5.4).
-            None if name == "default" => {}
-            None => complaints.error_as(
-                "APIG.2012",
-                &place,
-                format!("there is no set of gateway responses `{name}`"),
-                "write `default`, or define the set in `x-apigateway-responses`",
-            ),
-        }
-    }
-
-    /// Notes something that this version does not do.
-    pub(super) fn cannot(&mut self, place: &Place, what: &str) {
-        self.unsupported.push(Unsupported {
-            place: place.clone(),
-            what: what.to_owned(),
-            protection: None,
-        });
-    }
-
-    /// Notes a rule that this version cannot enforce.
-    pub(super) fn cannot_enforce(&mut self, place: &Place, what: &str, protection: Protection) {
-        self.unsupported.push(Unsupported {
-            place: place.clone(),
-            what: what.to_owned(),
-            protection: Some(protection),
-        });
-    }
-
-    /// Says what is not supported, and whether the API is served all the same.
-    fn settle(&self, complaints: &mut Complaints) -> bool {
-        let config = self.document.config;
-        let rules = config.api_rules(&self.document.group, &self.name);
-        let ignored =
-            |protection| rules.is_some_and(|rules| rules.insecure_ignore.contains(&protection));
-        let mut served = true;
-        for Unsupported {
-            place,
-            what,
-            protection,
-        } in &self.unsupported
-        {
-            if let Some(word) = protection
-                .filter(|protection| ignored(*protection))
-                .map(Protection::word)
-            {
-                complaints.warning(
+        for name in &self.front.names {
+            if !declared().any(|parameter| parameter.name == *name) {
+                complaints.error_as(
+                    "APIG.2026",
                     place,
                     format!(
-                        "{}: served WITHOUT {what}, as insecure_ignore says",
-                        self.name
+                        "`{{{name}}}` of the path {} is not declared",
+                        self.front.full
                     ),
-                    format!("remove \"{word}\" from insecure_ignore once it can be enforced"),
+                    format!(
+                        "add it to `parameters` with `name: {name}` and `in: path`, spelt alike"
+                    ),
                 );
-                continue;
-            }
-            served = false;
-            let problem = format!("{}: this version does not support {what}", self.name);
-            let remedy = self.remedy(*protection);
-            match config.definitions.on_unsupported {
-                OnUnsupported::Reject => complaints.error(place, problem, remedy),
-                OnUnsupported::Skip => {
-                    complaints.warning(place, format!("{problem}, so the API is left out"), remedy);
-                }
             }
         }
-        served
+        for parameter in declared() {
+            if !self.front.names.contains(&parameter.name) {
+                complaints.error_as(
+                    "APIG.2012",
+                    &parameter.place,
+                    format!(
+                        "the path {} has no `{{{}}}`",
+                        self.front.full, parameter.name
+                    ),
+                    "correct the name, remove the parameter, or add it to the path",
+                );
+            }
+        }
     }
 
-    fn remedy(&self, protection: Option<Protection>) -> String {
-        let group = &self.document.group;
-        let mut remedy = "remove it from the definition".to_owned();
-        if let Some(protection) = protection {
-            remedy.push_str(&format!(
-                ", or serve the API without that protection: [[apis]] name = \"{}\", group = \"{group}\", \
-                 insecure_ignore = [\"{}\"]",
-                self.name,
-                protection.word(),
-            ));
+    /// The declared parameter of this name, whatever the case of its letters (spec 2.6).
+    pub(super) fn declared(&self, name: &str) -> Option<&RequestParameter> {
+        self.parameters
+            .iter()
+            .find(|parameter| parameter.name.eq_ignore_ascii_case(name))
+    }
+
+    fn warn_where_no_websocket_passes(
+        &self,
+        backend: &BackendDefinition,
+        place: &Place,
+        complaints: &mut Complaints,
+    ) {
+        let http = backend.http();
+        if self.method.takes_get() && http.is_some_and(|http| !http.method.takes_get()) {
+            complaints.warning(
+                place,
+                format!(
+                    "{}: no WebSocket can pass, for the backend's method is not GET",
+                    self.name
+                ),
+                "write `method: GET` in `httpEndpoints`, unless only ordinary calls are meant",
+            );
         }
-        if self.document.config.definitions.on_unsupported == OnUnsupported::Reject {
-            remedy.push_str(", or leave such APIs out: on_unsupported = \"skip\"");
-        }
-        remedy
     }
 }
 
@@ -358,22 +228,77 @@ fn name(table: &mut Table<'_>, complaints: &mut Complaints) -> Option<String> {
     )
 }
 
-/// Spec 3.1: a file that declares `X-Auth-Token` is refused.
-fn check_parameters(item: &Item<'_>, complaints: &mut Complaints) {
-    for item in item.list(complaints) {
-        let Some(mut parameter) = item.table(complaints) else {
-            continue;
-        };
-        let name = parameter
-            .take("name")
-            .and_then(|item| item.text(complaints));
-        if name.is_some_and(|name| name.eq_ignore_ascii_case("X-Auth-Token")) {
-            complaints.error_as(
-                "APIG.2012",
-                &item.place(complaints),
-                "`X-Auth-Token` is reserved",
-                "remove the parameter or give it another name",
-            );
-        }
+/// Members that change nothing about a call; those with fixed values are checked all the same. The description.
+fn documentation(table: &mut Table<'_>, complaints: &mut Complaints) -> String {
+    table.skip(&["tags", "summary", "externalDocs", "deprecated", "responses"]);
+    // Spec 3.1: ignored on import. Bodies pass as they are.
+    table.skip(&["consumes", "produces", "requestBody", "callbacks"]);
+    if let Some(item) = table.take("x-apigateway-request-type") {
+        item.choice(&[("public", ()), ("private", ())], complaints);
     }
+    let json = content_type_is_json(table, complaints);
+    if let Some(item) = table.take("x-apigateway-is-send-fg-body-base64")
+        && item.boolean(complaints) == Some(false)
+        && !json
+    {
+        complaints.warning(
+            &item.place(complaints),
+            "bodies of other types than application/json go to functions in Base64",
+            "write `true`, or `x-apigateway-content-type: application/json`",
+        );
+    }
+    let description = table.take("description");
+    let description = description.and_then(|item| item.text(complaints));
+    description.unwrap_or_default().to_owned()
+}
+
+/// Whether the type of bodies is JSON, or not said.
+fn content_type_is_json(table: &mut Table<'_>, complaints: &mut Complaints) -> bool {
+    let known = [
+        ("application/json", true),
+        ("application/xml", false),
+        ("multipart/form-data", false),
+        ("text/plain", false),
+    ];
+    let item = table.take("x-apigateway-content-type");
+    item.and_then(|item| item.choice(&known, complaints))
+        .unwrap_or(true)
+}
+
+fn match_mode(table: &mut Table<'_>, complaints: &mut Complaints) -> MatchMode {
+    let modes = [("NORMAL", MatchMode::Normal), ("SWA", MatchMode::Prefix)];
+    let item = table.take("x-apigateway-match-mode");
+    item.and_then(|item| item.choice(&modes, complaints))
+        .unwrap_or(MatchMode::Normal)
+}
+
+/// Sets that the operation itself defines (spec U36).
+fn own_response_sets(
+    table: &mut Table<'_>,
+    complaints: &mut Complaints,
+) -> Vec<ResponseSetDefinition> {
+    let Some(item) = table.take("x-apigateway-responses") else {
+        return Vec::new();
+    };
+    let sets = responses::read(&item, complaints);
+    responses::check_sets(&sets, complaints);
+    sets
+}
+
+/// The name of the set that is used. Other files of the group may define it, so that only the catalog can tell whether
+/// it is there.
+fn response_set(table: &mut Table<'_>, place: &Place, complaints: &mut Complaints) -> Placed {
+    let item = table
+        .take("x-apigateway-response")
+        .filter(|item| !item.is_blank());
+    let placed = item.and_then(|item| {
+        Some(Placed {
+            text: item.text(complaints)?.to_owned(),
+            place: item.place(complaints),
+        })
+    });
+    placed.unwrap_or_else(|| Placed {
+        text: "default".to_owned(),
+        place: place.clone(),
+    })
 }

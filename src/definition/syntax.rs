@@ -32,6 +32,36 @@ pub(crate) fn is_variable_name(name: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
 }
 
+/// Spec 2.6: 1 to 32 characters, a letter first, then letters, digits, `-`, `_`, `.`.
+pub(super) fn is_parameter_name(name: &str) -> bool {
+    (1..=32).contains(&name.len())
+        && name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+}
+
+/// Spec 3.3: the name of a policy backend, 3 to 64 letters, digits and `_`, a letter first.
+pub(super) fn is_policy_name(name: &str) -> bool {
+    (3..=64).contains(&name.chars().count())
+        && name.starts_with(|c: char| is_letter_or_digit(c) && !c.is_ascii_digit())
+        && name.chars().all(|c| is_letter_or_digit(c) || c == '_')
+}
+
+/// Spec 5.4: the name of a set of gateway responses, 1 to 64 letters, digits, `-`, `_`.
+pub(super) fn is_set_name(name: &str) -> bool {
+    (1..=64).contains(&name.len())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+}
+
+/// A name that the gateway keeps for itself (spec 2.6), in any case of its letters.
+pub(super) fn is_reserved(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    name == "x-stage" || name.starts_with("x-apig-") || name.starts_with("x-sdk-")
+}
+
 /// Spec 3.1: 3 to 255 characters, of the kind that API names have.
 pub(crate) fn is_group_name(name: &str) -> bool {
     is_api_name(name)

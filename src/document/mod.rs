@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod complaint;
+mod listing;
 mod node;
 pub mod quantity;
 mod reader;
@@ -13,6 +14,7 @@ mod toml;
 mod yaml;
 
 pub use complaint::{Complaint, Place, Severity};
+pub use listing::Listing;
 pub use node::{At, Entry, Node, Value};
 pub(crate) use reader::{Complaints, Item, Table, plural};
 pub(crate) use spelling::likely;

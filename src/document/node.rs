@@ -33,6 +33,15 @@ pub struct Entry {
 }
 
 impl Value {
+    /// A null or an empty string, as exports write what was not given.
+    pub(crate) fn is_unset(&self) -> bool {
+        match self {
+            Self::Null => true,
+            Self::Text(text) => text.is_empty(),
+            _ => false,
+        }
+    }
+
     /// What a person calls a value of this kind.
     pub fn kind(&self) -> &'static str {
         match self {

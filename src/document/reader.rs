@@ -17,6 +17,8 @@ pub(crate) struct Complaints {
     /// Whether the file is one that the management API could have been given, whose codes then apply (spec 3.5).
     coded: bool,
     list: Vec<Complaint>,
+    /// How many of them are errors; it is asked for at every operation of a file.
+    errors: usize,
 }
 
 impl Complaints {
@@ -26,6 +28,7 @@ impl Complaints {
             file: file.into(),
             coded: false,
             list: Vec::new(),
+            errors: 0,
         }
     }
 
@@ -38,6 +41,7 @@ impl Complaints {
     }
 
     pub(crate) fn push(&mut self, complaint: Complaint) {
+        self.errors += usize::from(complaint.is_error());
         self.list.push(complaint);
     }
 
@@ -47,7 +51,7 @@ impl Complaints {
         problem: impl Into<String>,
         remedy: impl Into<String>,
     ) {
-        self.list.push(place.error(problem, remedy));
+        self.push(place.error(problem, remedy));
     }
 
     pub(crate) fn warning(
@@ -56,7 +60,7 @@ impl Complaints {
         problem: impl Into<String>,
         remedy: impl Into<String>,
     ) {
-        self.list.push(place.warning(problem, remedy));
+        self.push(place.warning(problem, remedy));
     }
 
     /// An error with the management API's code, in files that know such codes.
@@ -69,15 +73,12 @@ impl Complaints {
     ) {
         let mut complaint = place.error(problem, remedy);
         complaint.code = self.coded.then_some(code);
-        self.list.push(complaint);
+        self.push(complaint);
     }
 
     /// How many errors there are, to see whether reading something added any.
     pub(crate) fn errors(&self) -> usize {
-        self.list
-            .iter()
-            .filter(|complaint| complaint.is_error())
-            .count()
+        self.errors
     }
 
     /// The complaints since the first `mark`, for a second thought about them.
@@ -118,6 +119,14 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// What was written as text inside another document, at the path where that stands.
+    pub(crate) fn embedded(node: &'a Node, path: &str) -> Self {
+        Self {
+            node,
+            path: path.to_owned(),
+        }
+    }
+
     pub(crate) fn value(&self) -> &'a Value {
         &self.node.value
     }
@@ -135,6 +144,11 @@ impl<'a> Item<'a> {
             Value::Text(text) => text.is_empty(),
             Value::Bool(true) | Value::Integer(_) | Value::Float(_) => false,
         }
+    }
+
+    /// A null or an empty string, as exports write what was not given.
+    pub(crate) fn is_unset(&self) -> bool {
+        self.node.value.is_unset()
     }
 
     pub(crate) fn table(&self, complaints: &mut Complaints) -> Option<Table<'a>> {
@@ -170,6 +184,61 @@ impl<'a> Item<'a> {
             Value::Text(text) => Some(text),
             _ => self.wrong_kind("a string", complaints),
         }
+    }
+
+    /// A string whose length in characters lies in `range`.
+    pub(crate) fn text_of(
+        &self,
+        range: RangeInclusive<usize>,
+        complaints: &mut Complaints,
+    ) -> Option<&'a str> {
+        let text = self.text(complaints)?;
+        let length = text.chars().count();
+        if range.contains(&length) {
+            return Some(text);
+        }
+        let (code, problem) = if length < *range.start() {
+            ("APIG.2005", "too short")
+        } else {
+            ("APIG.2006", "too long")
+        };
+        let place = self.place(complaints);
+        complaints.error_as(
+            code,
+            &place,
+            format!("{} are {problem}", plural(length, "character")),
+            format!("{} to {} are allowed", range.start(), range.end()),
+        );
+        None
+    }
+
+    /// A string, or a number or boolean as it would be written: `default: 5` is `default: "5"`.
+    pub(crate) fn scalar(&self, complaints: &mut Complaints) -> Option<String> {
+        match &self.node.value {
+            Value::Text(text) => Some(text.clone()),
+            Value::Integer(number) => Some(number.to_string()),
+            Value::Float(number) => Some(number.to_string()),
+            Value::Bool(value) => Some(value.to_string()),
+            Value::Null | Value::List(_) | Value::Table(_) => {
+                self.wrong_kind("a string or a number", complaints)
+            }
+        }
+    }
+
+    /// A finite number, as a number or as a string.
+    pub(crate) fn number(&self, complaints: &mut Complaints) -> Option<f64> {
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a bound beyond 2^53 is compared with calls that are read as `f64` too"
+        )]
+        let number = match &self.node.value {
+            Value::Integer(number) => Some(*number as f64),
+            Value::Float(number) => Some(*number),
+            Value::Text(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        let finite = number.filter(|number| number.is_finite());
+        finite.or_else(|| self.wrong_kind("a number", complaints))
     }
 
     pub(crate) fn boolean(&self, complaints: &mut Complaints) -> Option<bool> {
@@ -355,6 +424,31 @@ impl<'a> Table<'a> {
         let index = self.entries.iter().position(|entry| entry.key == key)?;
         *self.taken.get_mut(index)? = true;
         self.entries.get(index).map(|entry| self.item(entry))
+    }
+
+    /// The first that is there of the spellings of one key.
+    pub(crate) fn take_any(&mut self, keys: &[&'static str]) -> Option<Item<'a>> {
+        keys.iter().filter_map(|key| self.take(key)).next()
+    }
+
+    /// The same, where an export may have some of the spellings without a value.
+    pub(crate) fn take_any_set(&mut self, keys: &[&'static str]) -> Option<Item<'a>> {
+        let mut items = keys.iter().filter_map(|key| self.take(key));
+        items.find(|item| !item.is_unset())
+    }
+
+    /// Takes a key that is there without a value.
+    pub(crate) fn take_unset(&mut self, key: &str) {
+        for (entry, taken) in self.entries.iter().zip(&mut self.taken) {
+            *taken |= entry.key == key && entry.node.value.is_unset();
+        }
+    }
+
+    /// Takes keys that are known and change nothing.
+    pub(crate) fn skip(&mut self, keys: &[&'static str]) {
+        for key in keys {
+            self.take(key);
+        }
     }
 
     /// Like `take`, and a missing key is an error; `remedy` says what to write.

@@ -10,9 +10,35 @@ use super::complaint::{Complaint, Place};
 use super::node::{At, Entry, Node, Value};
 
 pub(super) fn parse(file: &str, text: &str) -> Result<Node, Complaint> {
+    // A byte order mark is allowed in front of YAML (1.2.2 §5.2), and editors put it in front of JSON.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if file.ends_with(".json") {
+        check_json(file, text)?;
+    }
     serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options())
         .map(node)
         .map_err(|error| syntax_error(file, &error))
+}
+
+/// Tables and lists within each other. Reading one is a call within a call, up to 30 KiB of stack in a debug build.
+const DEPTH_MAX: usize = 64;
+
+/// What is called JSON has to be JSON (RFC 8259): the YAML reader alone would take trailing commas and comments, which the
+/// cloud's import refuses.
+fn check_json(file: &str, text: &str) -> Result<(), Complaint> {
+    let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(text) else {
+        return Ok(());
+    };
+    let said = error.to_string();
+    let problem = said.split(" at line ").next().unwrap_or_default();
+    let place = Place {
+        file: file.into(),
+        line: u32::try_from(error.line()).unwrap_or(u32::MAX),
+        column: u32::try_from(error.column().max(1)).unwrap_or(u32::MAX),
+        key: String::new(),
+    };
+    let remedy = "correct the JSON, or call the file .yaml";
+    Err(place.error(problem, remedy).with_code("APIG.3600"))
 }
 
 /// Room for a file of 10,000 APIs, and none for aliases that expand into more than a person could have meant.
@@ -23,6 +49,7 @@ fn options() -> Options {
             max_events: 20_000_000,
             max_nodes: 10_000_000,
             max_documents: 1,
+            max_depth: DEPTH_MAX,
         },
         alias_limits: serde_saphyr::alias_limits! {
             max_total_replayed_events: 100_000,
@@ -140,5 +167,25 @@ impl<'de> Visitor<'de> for AnyValue {
             });
         }
         Ok(Value::Table(entries))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With the stack of a main thread, on which files are read.
+    #[test]
+    fn a_document_may_not_be_deep() {
+        let read = || {
+            for (depth, readable) in [(60, true), (70, false), (200_000, false)] {
+                for (open, close) in [("{\"a\":", "}"), ("[", "]")] {
+                    let text = format!("{}1{}", open.repeat(depth), close.repeat(depth));
+                    assert_eq!(parse("f", &text).is_ok(), readable, "{open} {depth}");
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().stack_size(8 << 20).spawn(read);
+        thread.unwrap().join().unwrap();
     }
 }

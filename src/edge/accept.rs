@@ -7,13 +7,11 @@ use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsFd;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_channel::oneshot;
 use monoio::net::TcpListener;
 use monoio::time::sleep;
-use rustls::ServerConfig;
 use socket2::Socket;
 
 use super::connection::{self, Client};
@@ -24,6 +22,7 @@ use super::{Began, Edge, Peer, wall_clock};
 use crate::close::CloseReason;
 use crate::config::Scheme;
 use crate::connections::Place;
+use crate::network::Network;
 use crate::race::{First, race};
 use crate::sys::{self, Accepted};
 
@@ -35,27 +34,35 @@ const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(100);
 
 /// What a listening socket means for those who come by it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Door {
-    address: SocketAddr,
-    /// Present on a TLS listener.
-    pub(super) tls: Option<Arc<ServerConfig>>,
+    pub(super) address: SocketAddr,
+    scheme: Scheme,
+    /// Who may come by it, with a PROXY protocol header; empty where everybody may, without one.
+    proxy_protocol_from: Vec<Network>,
 }
 
 impl Door {
-    pub(super) fn new(listener: &Listener, tls: &Arc<ServerConfig>) -> Self {
+    pub(super) fn new(listener: &Listener) -> Self {
         Self {
             address: listener.address(),
-            tls: (listener.scheme() == Scheme::Https).then(|| Arc::clone(tls)),
+            scheme: listener.scheme(),
+            proxy_protocol_from: listener.proxy_protocol_from().to_vec(),
         }
     }
 
-    fn scheme(&self) -> Scheme {
-        if self.tls.is_some() {
-            Scheme::Https
-        } else {
-            Scheme::Http
-        }
+    pub(super) fn demands_proxy_header(&self) -> bool {
+        !self.proxy_protocol_from.is_empty()
+    }
+
+    /// Whether a connection from `client` may be served: whoever sends a header says what the client's address is.
+    fn admits(&self, client: SocketAddr) -> bool {
+        let from = &self.proxy_protocol_from;
+        from.is_empty() || from.iter().any(|network| network.contains(client.ip()))
+    }
+
+    pub(super) fn scheme(&self) -> Scheme {
+        self.scheme
     }
 
     /// The address that a client came to: asking the kernel is needed only where the listener takes several.
@@ -160,6 +167,9 @@ impl Accepting {
             inbound: self.door.inbound(&socket),
             scheme: self.door.scheme(),
         };
+        if !self.door.admits(client) {
+            return self.turn_away(socket, peer, CloseReason::NoProxyHeader);
+        }
         let Some(place) = edge.connections.enter() else {
             return self.turn_away(socket, peer, CloseReason::ConnectionLimit);
         };
@@ -183,7 +193,8 @@ impl Accepting {
         })
     }
 
-    /// Says that there is no room, as far as that takes no waiting. On a TLS listener an answer would cost a handshake.
+    /// Closes with the answer that `reason` has, as far as that takes no waiting. On a TLS listener it would cost a
+    /// handshake.
     fn turn_away(&self, socket: Socket, peer: Peer, reason: CloseReason) {
         let began = Began::now(&self.edge);
         let mut status = None;
@@ -217,7 +228,12 @@ impl Accepting {
                 inbound: self.door.inbound(&socket),
                 scheme: self.door.scheme(),
             };
-            self.turn_away(socket, peer, CloseReason::ConnectionLimit);
+            let reason = if self.door.admits(client) {
+                CloseReason::ConnectionLimit
+            } else {
+                CloseReason::NoProxyHeader
+            };
+            self.turn_away(socket, peer, reason);
         }
         self.reserve.take();
     }

@@ -1,31 +1,30 @@
-//! The backend's answer: its head is read past interim answers, and becomes a 101 to the client or an ordinary response.
+//! The backend's answer: its head is read, and written anew as the client is to have it.
 #![forbid(unsafe_code)]
 #![warn(clippy::indexing_slicing, clippy::expect_used)]
 
 use std::io::Write;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use monoio::time::timeout;
-
-use super::Edge;
-use super::connection::Client;
 use super::fields::{Named, TooMany, has_prefix, is_one_of, put};
 use super::pool::Buffer;
 use super::stream::{Received, Stream, StreamError};
-use crate::close::{CloseReason, Deadline};
+use super::{Edge, cors};
+use crate::catalog::Cors;
+use crate::close::CloseReason;
 use crate::observe::request_id::RequestId;
-use crate::proto::body::{BodyLength, BodyScanner};
+use crate::observe::utc::HttpDate;
+use crate::proto::body::BodyLength;
 use crate::proto::handshake::AnswerError;
-use crate::proto::head::{HeadSeeker, ResponseHead, resume_response};
+use crate::proto::head::{HeadSeeker, ResponseHead, Version, resume_response};
 
-/// Interim answers that are passed over (RFC 9110 §15.2) before a backend is taken for broken.
+/// Interim answers (RFC 9110 §15.2) before a backend is taken for broken.
 const INTERIM_MAX: usize = 8;
 
 /// Fields that a backend can't set (spec 2.8).
 const GATEWAY_PREFIX: &[u8] = b"x-apig-";
 const ADDED_BYTES: usize = 256;
 
-/// A complete answer head, at the front of what was received from the backend.
+/// A complete head of a final answer, at the front of what was received from the backend.
 pub(super) struct Answer {
     pub(super) head: ResponseHead,
     pub(super) buf: Buffer,
@@ -39,209 +38,277 @@ pub(super) enum NoAnswer {
     Broken(CloseReason),
 }
 
-/// Reads the head of the final answer, which for an upgrade may be a 101.
-pub(super) async fn read(edge: &Edge, backend: &mut Stream) -> Result<Answer, NoAnswer> {
-    let mut buf = edge.pool.buffer();
-    let mut seeker = HeadSeeker::response();
-    let mut interim = 0;
-    loop {
-        let parsed = resume_response(&mut seeker, &buf, &edge.config.limits.head);
-        match parsed.map_err(|_| not_http())? {
-            Some(head) if head.status == 101 || head.status >= 200 => {
-                return Ok(Answer { head, buf });
-            }
-            Some(head) => {
-                interim += 1;
-                if interim > INTERIM_MAX {
-                    return Err(not_http());
+/// Reads one answer's heads: interim ones, then the final one.
+pub(super) struct Reader {
+    buf: Buffer,
+    interim: usize,
+}
+
+impl Reader {
+    pub(super) fn new(edge: &Edge) -> Self {
+        Self {
+            buf: edge.pool.buffer(),
+            interim: 0,
+        }
+    }
+
+    /// The next head, at the front of `received`. One that `is_interim` has to be passed over before the next call.
+    pub(super) async fn head(
+        &mut self,
+        edge: &Edge,
+        backend: &Stream,
+    ) -> Result<ResponseHead, NoAnswer> {
+        let mut seeker = HeadSeeker::response();
+        loop {
+            let parsed = resume_response(&mut seeker, &self.buf, &edge.live().config.limits.head);
+            match parsed.map_err(|_| not_http())? {
+                Some(head) => {
+                    self.interim += usize::from(is_interim(&head));
+                    if self.interim > INTERIM_MAX {
+                        return Err(not_http());
+                    }
+                    return Ok(head);
                 }
-                buf.consume(head.len);
-                seeker = HeadSeeker::response();
+                None => self.receive(edge, backend).await?,
             }
-            None => receive(edge, backend, &mut buf, interim).await?,
+        }
+    }
+
+    async fn receive(&mut self, edge: &Edge, backend: &Stream) -> Result<(), NoAnswer> {
+        let began = self.interim > 0 || !self.buf.is_empty();
+        match backend.next(&edge.scratch, &mut self.buf).await {
+            Ok(Received::Bytes) => Ok(()),
+            Err(StreamError::Full(_)) => Err(NoAnswer::Broken(CloseReason::NoHeadRoom)),
+            Ok(Received::End) | Err(_) if began => Err(NoAnswer::Broken(CloseReason::BackendGone)),
+            Ok(Received::End) | Err(_) => Err(NoAnswer::Nothing),
+        }
+    }
+
+    pub(super) fn received(&self) -> &[u8] {
+        &self.buf
+    }
+
+    pub(super) fn pass_over(&mut self, interim: &ResponseHead) {
+        self.buf.consume(interim.len);
+    }
+
+    pub(super) fn into_answer(self, head: ResponseHead) -> Answer {
+        Answer {
+            head,
+            buf: self.buf,
         }
     }
 }
 
-async fn receive(
-    edge: &Edge,
-    backend: &mut Stream,
-    buf: &mut Buffer,
-    interim: usize,
-) -> Result<(), NoAnswer> {
-    let began = interim > 0 || !buf.is_empty();
-    match backend.read(&edge.scratch, buf).await {
-        Ok(Received::Bytes) => Ok(()),
-        Err(StreamError::Full(_)) => Err(NoAnswer::Broken(CloseReason::NoHeadRoom)),
-        Ok(Received::End) | Err(_) if began => Err(NoAnswer::Broken(CloseReason::BackendGone)),
-        Ok(Received::End) | Err(_) => Err(NoAnswer::Nothing),
-    }
+/// Whether another answer follows this one (RFC 9110 §15.2). After a 101 what follows is no HTTP.
+pub(super) fn is_interim(head: &ResponseHead) -> bool {
+    head.status < 200 && head.status != 101
 }
 
 fn not_http() -> NoAnswer {
     NoAnswer::Broken(CloseReason::BadAnswer(AnswerError::NotHttp))
 }
 
+/// What the client's side of an answer depends on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reply {
+    pub(super) id: RequestId,
+    pub(super) version: Version,
+    /// The client asked with HEAD: no body follows, whatever the head says.
+    pub(super) is_head: bool,
+    /// What the call is to CORS, if the API has that on (spec 7.9).
+    pub(super) cors: Option<Cors>,
+    /// Present if the client asked for it (spec 2.8).
+    pub(super) latency: Option<Latency>,
+    pub(super) date: SystemTime,
+}
+
+/// The times that a debugging client is told (spec 2.8).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Latency {
+    /// From the request's first byte to the answer's head.
+    pub(super) total: Duration,
+    /// The part of it after the request was sent to the backend; `None` where there was none.
+    pub(super) upstream: Option<Duration>,
+}
+
+impl Latency {
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        let total = self.total.as_millis();
+        put(out, b"X-Apig-Latency", total.to_string().as_bytes());
+        if let Some(upstream) = self.upstream {
+            let upstream = upstream.as_millis();
+            put(
+                out,
+                b"X-Apig-Upstream-Latency",
+                upstream.to_string().as_bytes(),
+            );
+        }
+    }
+}
+
+/// What becomes of the client's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Persistence {
+    KeepAlive,
+    Close,
+}
+
+/// How the client is told where the body ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// There is neither a body nor a length (RFC 9110 §8.6: 1xx and 204).
+    Bare,
+    /// There is no body, and the backend's length, if it gave one, says what there would have been: HEAD and 304.
+    Described,
+    Length(u64),
+    /// As the backend sends it.
+    Chunked,
+    /// What ends with the backend's connection, in chunks of ours.
+    Rechunked,
+    /// For clients that know no chunks: what is in them, and the end of the connection.
+    Decoded,
+    UntilClose,
+}
+
+impl Framing {
+    /// RFC 9112 §6.3, for a client of `reply.version`.
+    pub(super) fn new(status: u16, length: BodyLength, reply: &Reply) -> Self {
+        match (length, reply.version) {
+            _ if status == 204 => Self::Bare,
+            _ if status == 304 || reply.is_head => Self::Described,
+            (BodyLength::None, _) => Self::Length(0),
+            (BodyLength::Length(length), _) => Self::Length(length),
+            (BodyLength::Chunked, Version::Http11) => Self::Chunked,
+            (BodyLength::Chunked, Version::Http10) => Self::Decoded,
+            (BodyLength::UntilClose, Version::Http11) => Self::Rechunked,
+            (BodyLength::UntilClose, Version::Http10) => Self::UntilClose,
+        }
+    }
+
+    pub(super) fn has_body(self) -> bool {
+        !matches!(self, Self::Bare | Self::Described)
+    }
+
+    /// Whether only the end of the connection ends the body.
+    pub(super) fn ends_connection(self) -> bool {
+        matches!(self, Self::Decoded | Self::UntilClose)
+    }
+}
+
 /// The client's 101, from the backend's in `buf`.
 pub(super) fn switching_head(
     head: &ResponseHead,
     buf: &[u8],
-    id: RequestId,
+    reply: &Reply,
 ) -> Result<Vec<u8>, CloseReason> {
     let mut out = Vec::with_capacity(head.len + ADDED_BYTES);
     out.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\n");
     // RFC 9110 §8.6: a 1xx has no length, whatever the backend says.
-    put_end_to_end(&mut out, head, buf, id, &[b"content-length"])?;
+    put_end_to_end(&mut out, head, buf, Framing::Bare)?;
+    put_own(&mut out, reply);
     out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
     Ok(out)
 }
 
-/// The head of an ordinary answer, after which the client's connection closes. Its body is relayed with the framing it
-/// has, so that the field that names the framing stays.
+/// An interim answer for the client (RFC 9110 §15.2), from the backend's in `buf`.
+pub(super) fn interim_head(head: &ResponseHead, buf: &[u8]) -> Result<Vec<u8>, CloseReason> {
+    let mut out = Vec::with_capacity(head.len);
+    put_status(&mut out, head, buf);
+    put_end_to_end(&mut out, head, buf, Framing::Bare)?;
+    out.extend_from_slice(b"\r\n");
+    Ok(out)
+}
+
+/// The head of an ordinary answer, with one way to tell where its body ends.
 pub(super) fn ordinary_head(
     head: &ResponseHead,
     buf: &[u8],
-    id: RequestId,
-    length: BodyLength,
+    reply: &Reply,
+    framing: Framing,
+    persistence: Persistence,
 ) -> Result<Vec<u8>, CloseReason> {
     let mut out = Vec::with_capacity(head.len + ADDED_BYTES);
+    put_status(&mut out, head, buf);
+    let seen = put_end_to_end(&mut out, head, buf, framing)?;
+    if !seen.server {
+        put(&mut out, b"Server", b"api-gateway");
+    }
+    if !seen.date {
+        let written = write!(out, "Date: {}\r\n", HttpDate(reply.date));
+        debug_assert!(written.is_ok(), "writing to a vector does not fail");
+    }
+    let names = head.fields.iter().map(|field| field.name.of(buf));
+    cors::put_for(&mut out, reply.cors, names);
+    put_own(&mut out, reply);
+    match framing {
+        Framing::Length(length) => {
+            put(&mut out, b"Content-Length", length.to_string().as_bytes());
+        }
+        Framing::Chunked | Framing::Rechunked => put(&mut out, b"Transfer-Encoding", b"chunked"),
+        Framing::Bare | Framing::Described | Framing::Decoded | Framing::UntilClose => {}
+    }
+    put_persistence(&mut out, persistence, reply.version);
+    out.extend_from_slice(b"\r\n");
+    Ok(out)
+}
+
+/// RFC 9112 §9.3: what is not said anyway.
+pub(super) fn put_persistence(out: &mut Vec<u8>, persistence: Persistence, version: Version) {
+    match (persistence, version) {
+        (Persistence::Close, _) => put(out, b"Connection", b"close"),
+        (Persistence::KeepAlive, Version::Http10) => put(out, b"Connection", b"keep-alive"),
+        (Persistence::KeepAlive, Version::Http11) => {}
+    }
+}
+
+fn put_status(out: &mut Vec<u8>, head: &ResponseHead, buf: &[u8]) {
     let written = write!(out, "HTTP/1.1 {} ", head.status);
     debug_assert!(written.is_ok(), "writing to a vector does not fail");
     out.extend_from_slice(head.reason.of(buf));
     out.extend_from_slice(b"\r\n");
-    // RFC 9110 §8.6: a 204 has no length, whatever the backend says; some clients would wait for that many bytes.
-    let left_out: &[&[u8]] = if head.status == 204 {
-        &[b"content-length"]
-    } else {
-        &[]
-    };
-    put_end_to_end(&mut out, head, buf, id, left_out)?;
-    if length == BodyLength::Chunked {
-        put(&mut out, b"Transfer-Encoding", b"chunked");
+}
+
+/// The fields of spec 2.8 that only we can give.
+fn put_own(out: &mut Vec<u8>, reply: &Reply) {
+    put(out, b"X-Request-Id", &reply.id.hex());
+    if let Some(latency) = &reply.latency {
+        latency.put(out);
     }
-    out.extend_from_slice(b"Connection: close\r\n\r\n");
-    Ok(out)
+}
+
+/// Fields of the backend's that need not be added.
+#[derive(Default)]
+struct Seen {
+    server: bool,
+    date: bool,
 }
 
 fn put_end_to_end(
     out: &mut Vec<u8>,
     head: &ResponseHead,
     buf: &[u8],
-    id: RequestId,
-    left_out: &[&[u8]],
-) -> Result<(), CloseReason> {
+    framing: Framing,
+) -> Result<Seen, CloseReason> {
     let named = Named::new(head.tokens(buf, "connection"))
         .map_err(|TooMany| CloseReason::BadAnswer(AnswerError::Connection))?;
-    let mut has_server = false;
+    let mut seen = Seen::default();
     for field in &head.fields {
         let name = field.name.of(buf);
-        if named.is_hop_by_hop(name) || is_ours(name) || is_one_of(name, left_out) {
+        let is_length = name.eq_ignore_ascii_case(b"content-length");
+        if named.is_hop_by_hop(name)
+            || is_ours(name)
+            || (is_length && framing != Framing::Described)
+        {
             continue;
         }
-        has_server |= name.eq_ignore_ascii_case(b"server");
+        seen.server |= name.eq_ignore_ascii_case(b"server");
+        seen.date |= name.eq_ignore_ascii_case(b"date");
         put(out, name, field.value.of(buf));
     }
-    if !has_server {
-        put(out, b"Server", b"api-gateway");
-    }
-    put(out, b"X-Request-Id", &id.hex());
-    Ok(())
+    Ok(seen)
 }
 
-fn is_ours(name: &[u8]) -> bool {
-    name.eq_ignore_ascii_case(b"x-request-id") || has_prefix(name, GATEWAY_PREFIX)
-}
-
-/// How relaying an ordinary answer ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Relayed {
-    Whole,
-    /// Nothing has been sent to the client yet.
-    Refused(CloseReason),
-    /// The client has part of it, and must not take that for the whole.
-    Broken(CloseReason),
-}
-
-/// Relays an answer that is no 101, body and all (spec 1.6.6).
-pub(super) async fn relay(
-    edge: &Edge,
-    client: &mut Client,
-    backend: &mut Stream,
-    answer: Answer,
-    id: RequestId,
-    pause_max: Duration,
-) -> Relayed {
-    let Answer { head, mut buf } = answer;
-    let out = head
-        .body(&buf, false)
-        .map_err(|_| CloseReason::BadAnswer(AnswerError::NotHttp))
-        .and_then(|length| Ok((length, ordinary_head(&head, &buf, id, length)?)));
-    let (length, out) = match out {
-        Ok(out) => out,
-        Err(reason) => return Relayed::Refused(reason),
-    };
-    buf.consume(head.len);
-    let mut scanner = BodyScanner::new(length);
-    let mut unsent = out;
-    if let Err(reason) = take_body(&mut buf, &mut scanner, &mut unsent) {
-        return Relayed::Refused(reason);
-    }
-    loop {
-        let outcome = timeout(
-            pause_max,
-            relay_piece(edge, client, backend, &mut buf, &mut scanner, &mut unsent),
-        );
-        match outcome.await {
-            Ok(Ok(Piece::More)) => {}
-            Ok(Ok(Piece::Last)) => return Relayed::Whole,
-            Ok(Err(reason)) => return Relayed::Broken(reason),
-            Err(_) => return Relayed::Broken(CloseReason::TimedOut(Deadline::AnswerBody)),
-        }
-    }
-}
-
-enum Piece {
-    More,
-    Last,
-}
-
-/// Moves what belongs to the body from `buf` to the end of `unsent`.
-fn take_body(
-    buf: &mut Buffer,
-    scanner: &mut BodyScanner,
-    unsent: &mut Vec<u8>,
-) -> Result<(), CloseReason> {
-    let of_body = scanner.scan(buf);
-    let of_body = of_body.map_err(|_| CloseReason::BadAnswer(AnswerError::NotHttp))?;
-    unsent.extend_from_slice(buf.get(..of_body).unwrap_or_default());
-    buf.consume(usize::MAX);
-    Ok(())
-}
-
-/// Sends on what is there, and receives the next piece.
-async fn relay_piece(
-    edge: &Edge,
-    client: &mut Client,
-    backend: &mut Stream,
-    buf: &mut Buffer,
-    scanner: &mut BodyScanner,
-    unsent: &mut Vec<u8>,
-) -> Result<Piece, CloseReason> {
-    let written = client.stream.write(unsent).await;
-    written.map_err(|_| CloseReason::ClientGone)?;
-    unsent.clear();
-    if scanner.is_complete() {
-        return Ok(Piece::Last);
-    }
-    // Not tried first: a backend that is always ready would keep everybody else of this core waiting.
-    let received = match backend.readable().await {
-        Ok(()) => backend.read(&edge.scratch, buf).await,
-        Err(error) => Err(error),
-    };
-    match received {
-        Ok(Received::Bytes) => take_body(buf, scanner, unsent).map(|()| Piece::More),
-        Ok(Received::End) if scanner.is_complete_at_eof() => Ok(Piece::Last),
-        Err(StreamError::Full(_)) => Err(CloseReason::NoHeadRoom),
-        Ok(Received::End) | Err(_) => Err(CloseReason::BackendGone),
-    }
+pub(super) fn is_ours(name: &[u8]) -> bool {
+    is_one_of(name, &[b"x-request-id"]) || has_prefix(name, GATEWAY_PREFIX)
 }

@@ -5,6 +5,8 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -16,6 +18,9 @@ use crate::close::{CloseReason, Errno};
 use crate::config::Scheme;
 use crate::sys;
 use crate::tls::TlsSession;
+
+/// Longest time for a connection to a backend, whatever the API's timeout (spec U5).
+pub(super) const CONNECT_MAX: Duration = Duration::from_secs(60);
 
 /// A backend that has accepted us.
 pub(super) struct Connected {
@@ -50,8 +55,15 @@ pub(super) async fn connect(
 async fn try_connect(edge: &Edge, member: &Member, turn: usize) -> Result<Connected, CloseReason> {
     let resolved = edge.resolver.resolve(&member.host, member.port).await;
     let addresses = resolved.map_err(|_| CloseReason::NameNotResolved)?;
+    let live = edge.live();
+    let denied = &live.config.backends.denied;
     let mut last = CloseReason::NameNotResolved;
     for &address in in_turn(&addresses, turn) {
+        // Looked at here, where no name can hide it (spec 5.2).
+        if denied.iter().any(|network| network.contains(address.ip())) {
+            last = CloseReason::BackendDenied;
+            continue;
+        }
         match connect_to(edge, address, turn).await {
             Ok(stream) => {
                 let stream = secure(edge, stream, member).await?;
@@ -72,7 +84,8 @@ fn in_turn<T>(items: &[T], turn: usize) -> impl Iterator<Item = &T> {
 
 /// Connects from each source address in turn until one has a port left.
 async fn connect_to(edge: &Edge, address: SocketAddr, turn: usize) -> Result<Stream, CloseReason> {
-    let configured = &edge.config.backends.source_addresses;
+    let live = edge.live();
+    let configured = &live.config.backends.source_addresses;
     let fitting = |source: &&IpAddr| source.is_ipv4() == address.is_ipv4();
     let mut exhausted = false;
     for source in in_turn(configured, turn).filter(fitting) {
@@ -139,9 +152,9 @@ async fn secure(edge: &Edge, mut stream: Stream, member: &Member) -> Result<Stre
     }
     let name = ServerName::try_from(member.host.clone());
     let name = name.map_err(|_| CloseReason::BackendTlsFailed)?;
-    let session = TlsSession::client(edge.client.clone(), name);
+    let session = TlsSession::client(Arc::clone(&edge.live().client), name);
     let session = session.map_err(|_| CloseReason::BackendTlsFailed)?;
-    stream.start_tls(Box::new(session));
+    stream.start_tls(Box::new(session), &[]);
     // A backend says nothing before it was asked.
     let mut unasked = edge.pool.buffer();
     match stream.handshake(&edge.scratch, &mut unasked).await {

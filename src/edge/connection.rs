@@ -9,13 +9,16 @@ use monoio::time::{Instant, timeout_at};
 
 use super::accept::Door;
 use super::pool::Buffer;
+use super::proxy_header::{self, Introduced};
 use super::request::{self, Heard, Request};
 use super::stream::Stream;
-use super::{Began, Edge, Peer, refuse, route, upgrade};
+use super::{Began, Edge, Peer, call, refuse, upgrade};
 use crate::close::{CloseReason, Deadline};
+use crate::config::Scheme;
 use crate::connections::Place;
 use crate::observe::metrics::EdgeMetrics;
 use crate::proto::handshake::{Intent, intent};
+use crate::race::yield_now;
 use crate::tls::TlsSession;
 
 /// A client that has been let in.
@@ -44,10 +47,20 @@ impl Drop for Open {
 /// Serves a client to the end of its life on the edge.
 pub(super) async fn serve(edge: Rc<Edge>, mut client: Client, door: Rc<Door>) {
     let _open = Open::new(&edge.metrics);
-    let deadline = Instant::now() + edge.config.timeouts.handshake;
+    let deadline = Instant::now() + edge.live().config.timeouts.handshake;
     let mut buf = edge.pool.buffer();
-    if let Some(config) = &door.tls {
-        let outcome = shake_hands(&edge, &mut client, config, &mut buf, deadline).await;
+    if door.demands_proxy_header() {
+        match proxy_header::hear(&edge, &mut client, &mut buf, deadline).await {
+            Introduced::Well => {}
+            Introduced::NotAtAll => return,
+            Introduced::Badly(reason) => {
+                let refusal = Began::now(&edge).refusal(client.peer, reason, None);
+                return edge.refused(refusal);
+            }
+        }
+    }
+    if door.scheme() == Scheme::Https {
+        let outcome = shake_hands(&edge, &mut client, &mut buf, deadline).await;
         if let Err(reason) = outcome {
             if reason == CloseReason::ClientGone && !client.stream.has_heard() {
                 return; // A health check of a load balancer, say: it asked for nothing.
@@ -58,7 +71,7 @@ pub(super) async fn serve(edge: Rc<Edge>, mut client: Client, door: Rc<Door>) {
     }
     let mut first = Some(deadline);
     loop {
-        match request::hear(&edge, &mut client, &mut buf, first.take()).await {
+        match request::hear(&edge, &client, &mut buf, first.take()).await {
             Heard::Nothing => return client.stream.close(&edge.scratch).await,
             Heard::Wrong(began, reason) => return refuse::last(&edge, client, began, reason).await,
             Heard::Request(request) => match answer(&edge, client, buf, request).await {
@@ -72,19 +85,19 @@ pub(super) async fn serve(edge: Rc<Edge>, mut client: Client, door: Rc<Door>) {
 async fn shake_hands(
     edge: &Edge,
     client: &mut Client,
-    config: &Arc<rustls::ServerConfig>,
     buf: &mut Buffer,
     deadline: Instant,
 ) -> Result<(), CloseReason> {
-    let session =
-        TlsSession::server(Arc::clone(config)).map_err(|_| CloseReason::ClientTlsFailed)?;
-    client.stream.start_tls(Box::new(session));
+    let config = Arc::clone(&edge.live().server);
+    let session = TlsSession::server(config).map_err(|_| CloseReason::ClientTlsFailed)?;
+    client.stream.start_tls(Box::new(session), buf);
+    buf.consume(buf.len());
     match timeout_at(deadline, client.stream.handshake(&edge.scratch, buf)).await {
         Err(_) => Err(CloseReason::TimedOut(Deadline::TlsHandshake)),
         Ok(Err(error)) => Err(request::broken(error)),
         Ok(Ok(())) => {
             edge.metrics.tls_handshakes.add(1);
-            if client.stream.tls().is_some_and(TlsSession::is_resumed) {
+            if client.stream.is_resumed() {
                 edge.metrics.tls_resumptions.add(1);
             }
             Ok(())
@@ -92,11 +105,12 @@ async fn shake_hands(
     }
 }
 
-/// Answers one request. `buf` begins with its head, and comes back without it if another request may follow.
+/// Answers one request. `buf` begins with its head; what comes back has only what the client sent behind the request,
+/// if another may follow.
 async fn answer(
     edge: &Rc<Edge>,
     client: Client,
-    mut buf: Buffer,
+    buf: Buffer,
     request: Request,
 ) -> Option<(Client, Buffer)> {
     match intent(&request.head, &buf) {
@@ -105,10 +119,12 @@ async fn answer(
             None
         }
         Intent::Call => {
-            let reason = route::refuse_call(edge, &client.peer, &request, &buf);
-            let client = refuse::call(edge, client, &request, &buf, reason).await?;
-            buf.consume(request.head.len);
-            Some((client, buf))
+            let (client, rest) = call::serve(edge, client, buf, request).await?;
+            if !rest.is_empty() {
+                // A client whose requests are all here already keeps nobody else waiting.
+                yield_now().await;
+            }
+            Some((client, rest))
         }
     }
 }

@@ -18,6 +18,20 @@ const HOP_BY_HOP: [&[u8]; 9] = [
     b"upgrade",
 ];
 
+/// Fields that say where a message ends or what becomes of its connection: written by us alone, never by a parameter or
+/// a template.
+pub(super) const FRAMING: [&[u8]; 9] = [
+    b"connection",
+    b"content-length",
+    b"expect",
+    b"keep-alive",
+    b"proxy-connection",
+    b"te",
+    b"trailer",
+    b"transfer-encoding",
+    b"upgrade",
+];
+
 /// Fields that a client can't have removed by naming them in `Connection`: a backend that decides by them must not be
 /// made to decide without them.
 const PROTECTED: [&[u8]; 8] = [

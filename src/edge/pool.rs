@@ -1,4 +1,4 @@
-//! Buffers for heads: in few sizes, used again, counted, and bounded together.
+//! Buffers for heads and pieces of bodies: in few sizes, used again, counted, and bounded together.
 #![forbid(unsafe_code)]
 #![warn(clippy::indexing_slicing, clippy::expect_used)]
 
@@ -10,17 +10,19 @@ use std::sync::Arc;
 use crate::observe::metrics::EdgeMetrics;
 use crate::proto::head::HeadLimits;
 
-/// Nearly every head fits the first. The last one is worked out from the limits.
-const SIZES: [usize; 3] = [4 << 10, 16 << 10, 64 << 10];
+/// Nearly every head fits the first; the third has room for one read of a body. The last one is worked out from the
+/// limits.
+const SIZES: [usize; 4] = [4 << 10, 16 << 10, 32 << 10, 64 << 10];
 const CLASSES: usize = SIZES.len() + 1;
 
 /// How many empty buffers of each class wait for their next use.
-const SPARES: [usize; CLASSES] = [64, 8, 2, 1];
+const SPARES: [usize; CLASSES] = [64, 8, 8, 2, 1];
 
 /// Method, version, line ends and blanks beside the target and the fields; and one TLS record, which is handed out whole.
 const SLACK: usize = 20 << 10;
 
-/// Most memory that the heads of one core hold at a time: 16,000 small ones, or 350 of the largest.
+/// Most memory that heads, and pieces of bodies, of one core hold at a time: 16,000 small heads, or 350 of the largest,
+/// or 2,000 readers that do not keep up.
 const HELD_BYTES_MAX: usize = 64 << 20;
 
 /// Why a buffer can't take more.
@@ -47,11 +49,11 @@ impl Pool {
         early_bytes_max: usize,
         metrics: Arc<EdgeMetrics>,
     ) -> Self {
-        let [small, middle, large] = SIZES;
+        let [small, middle, piece, large] = SIZES;
         let head = limits.target_bytes_max + limits.fields_bytes_max;
         let largest = (head.max(early_bytes_max) + SLACK).max(large);
         Self {
-            sizes: [small, middle, large, largest],
+            sizes: [small, middle, piece, large, largest],
             spares: RefCell::default(),
             held: Cell::new(0),
             held_max: HELD_BYTES_MAX.max(largest),

@@ -2,12 +2,14 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::indexing_slicing, clippy::expect_used)]
 
+use std::net::IpAddr;
+
 use monoio::time::{Instant, timeout, timeout_at};
 
 use super::connection::Client;
 use super::pool::{Buffer, Full};
 use super::stream::{Received, Stream, StreamError};
-use super::{Began, Edge};
+use super::{Began, Edge, route};
 use crate::close::{CloseReason, Deadline};
 use crate::proto::head::{
     HeadError, HeadLimits, HeadSeeker, RequestFacts, RequestHead, resume_request,
@@ -19,6 +21,16 @@ pub(super) struct Request {
     pub(super) began: Began,
     pub(super) head: RequestHead,
     pub(super) facts: RequestFacts,
+    /// Whose request it is (spec 2.9).
+    pub(super) client: IpAddr,
+}
+
+impl Request {
+    /// Whether it asks to be told how long things took (spec 2.8).
+    pub(super) fn is_debugging(&self, buf: &[u8]) -> bool {
+        let mut modes = self.head.values(buf, "x-apig-mode");
+        modes.any(|mode| mode.eq_ignore_ascii_case(b"debug"))
+    }
 }
 
 /// What came of waiting for a request.
@@ -34,7 +46,7 @@ pub(super) enum Heard {
 /// runs from its accept; later ones have a time for each, from their first byte.
 pub(super) async fn hear(
     edge: &Edge,
-    client: &mut Client,
+    client: &Client,
     buf: &mut Buffer,
     first: Option<Instant>,
 ) -> Heard {
@@ -45,31 +57,49 @@ pub(super) async fn hear(
         }
     }
     let began = Began::now(edge);
-    let deadline = first.unwrap_or_else(|| began.at + edge.config.timeouts.handshake);
-    let limits = &edge.config.limits.head;
-    let collected = timeout_at(deadline, collect(edge, &mut client.stream, buf, limits)).await;
+    let deadline = first.unwrap_or_else(|| began.at + edge.live().config.timeouts.handshake);
+    let live = edge.live();
+    let limits = &live.config.limits.head;
+    let collected = timeout_at(deadline, collect(edge, &client.stream, buf, limits)).await;
     let outcome = match collected {
         Ok(outcome) => outcome,
         Err(_) => Err(CloseReason::TimedOut(Deadline::RequestHead)),
     };
     match outcome {
-        Ok((head, facts)) => Heard::Request(Request { began, head, facts }),
+        Ok((head, facts)) => understood(edge, client, buf, began, head, facts),
         Err(reason) => Heard::Wrong(began, reason),
     }
 }
 
+fn understood(
+    edge: &Edge,
+    client: &Client,
+    buf: &[u8],
+    began: Began,
+    head: RequestHead,
+    facts: RequestFacts,
+) -> Heard {
+    let client = route::client_address(edge, &client.peer, &head, buf);
+    Heard::Request(Request {
+        began,
+        head,
+        facts,
+        client,
+    })
+}
+
 async fn wait_for_first_byte(
     edge: &Edge,
-    client: &mut Client,
+    client: &Client,
     buf: &mut Buffer,
     first: Option<Instant>,
 ) -> Result<(), Heard> {
-    let reading = client.stream.read(&edge.scratch, buf);
     let read = match first {
-        Some(deadline) => timeout_at(deadline, reading).await,
+        Some(deadline) => timeout_at(deadline, client.stream.read(&edge.scratch, buf)).await,
         None => {
             let _idle = Idle::new(edge);
-            timeout(edge.config.timeouts.keep_alive, reading).await
+            let reading = client.stream.next(&edge.scratch, buf);
+            timeout(edge.live().config.timeouts.keep_alive, reading).await
         }
     };
     match read {
@@ -105,7 +135,7 @@ impl Drop for Idle<'_> {
 
 async fn collect(
     edge: &Edge,
-    stream: &mut Stream,
+    stream: &Stream,
     buf: &mut Buffer,
     limits: &HeadLimits,
 ) -> Result<(RequestHead, RequestFacts), CloseReason> {

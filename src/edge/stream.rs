@@ -5,7 +5,9 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::indexing_slicing, clippy::expect_used)]
 
-use std::cell::RefCell;
+mod tls;
+
+use std::cell::{Cell, RefCell};
 use std::io::{self, Read};
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -20,6 +22,7 @@ use crate::close::Errno;
 use crate::relay::Endpoint;
 use crate::sys;
 use crate::tls::TlsSession;
+use tls::Tls;
 
 /// RFC 9112 §9.6: how long, and for how many bytes, a connection is read on after our last word, so that the peer's
 /// kernel does not throw that word away.
@@ -28,6 +31,9 @@ const LINGER_BYTES_MAX: usize = 64 << 10;
 
 /// One read takes at most this much: a large TLS record, and then some.
 const SCRATCH_BYTES: usize = 32 << 10;
+
+/// Reads of nothing but tickets and the like that an idle connection may bring.
+const TICKETS_MAX: usize = 8;
 
 /// Where every read of a core lands before it is decrypted or kept. Nothing stays in it over an `await`.
 pub(super) struct Scratch(RefCell<Box<[u8]>>);
@@ -74,19 +80,15 @@ enum Attempt {
     NothingThere,
 }
 
-/// A connection.
+/// A connection. Reading and writing take it shared: a call sends and receives at the same time.
 pub(super) struct Stream {
     socket: TcpStream,
-    tls: Option<Box<TlsSession>>,
-    /// Received and not yet decrypted: part of a record.
-    ciphertext: Vec<u8>,
-    /// Handshake flights, alerts and sealed data on their way out.
-    unsent: Vec<u8>,
-    eof: bool,
-    /// The peer has sent something.
-    heard: bool,
-    /// A poll was given up and may still be in the ring.
-    poll_left: bool,
+    tls: Option<RefCell<Tls>>,
+    eof: Cell<bool>,
+    /// The peer has sent something, since TLS began if it did.
+    heard: Cell<bool>,
+    /// Polls that are in the ring, or were given up and may still be.
+    polls: Cell<u32>,
     /// What the relay will get, where the socket's own descriptor has to stay.
     duplicate: Option<OwnedFd>,
 }
@@ -97,11 +99,9 @@ impl Stream {
         Ok(Self {
             socket: TcpStream::from_std(socket.into())?,
             tls: None,
-            ciphertext: Vec::new(),
-            unsent: Vec::new(),
-            eof: false,
-            heard: false,
-            poll_left: false,
+            eof: Cell::new(false),
+            heard: Cell::new(false),
+            polls: Cell::new(0),
             duplicate: None,
         })
     }
@@ -117,30 +117,42 @@ impl Stream {
         }
     }
 
-    /// Puts TLS on a plain connection; `handshake` carries it through.
-    pub(super) fn start_tls(&mut self, session: Box<TlsSession>) {
-        self.tls = Some(session);
+    /// Puts TLS on a plain connection; `handshake` carries it through. `received` was read from it already.
+    pub(super) fn start_tls(&mut self, session: Box<TlsSession>, received: &[u8]) {
+        self.tls = Some(RefCell::new(Tls::new(session, received.to_vec())));
+        self.heard.set(!received.is_empty());
     }
 
-    pub(super) fn tls(&self) -> Option<&TlsSession> {
-        self.tls.as_deref()
+    /// Whether the TLS handshake, if there was one, took up an earlier session.
+    pub(super) fn is_resumed(&self) -> bool {
+        self.tls
+            .as_ref()
+            .is_some_and(|tls| tls.borrow().session.is_resumed())
     }
 
-    /// Whether the peer has ever sent a byte: a probe that only connects does not.
+    /// Whether the peer has ever sent a byte, of TLS where that is spoken: a probe that only connects does not.
     pub(super) fn has_heard(&self) -> bool {
-        self.heard
+        self.heard.get()
+    }
+
+    /// Whether the peer's end of stream was meant as one: by TLS, that takes close_notify, which nobody in between can
+    /// forge (RFC 9112 §9.8).
+    pub(super) fn has_ended_properly(&self) -> bool {
+        self.tls
+            .as_ref()
+            .is_none_or(|tls| tls.borrow().session.peer_closed())
     }
 
     /// Carries the TLS handshake through. Data that the peer sent behind its last flight goes into `into`.
     pub(super) async fn handshake(
-        &mut self,
+        &self,
         scratch: &Scratch,
         into: &mut Buffer,
     ) -> Result<(), StreamError> {
-        self.feed(&mut [], into)?; // The first flight, if it is ours.
+        self.feed(&mut [], into)?; // The first flight, if it is ours, or what it is answered with.
         loop {
             self.flush().await?;
-            if !self.tls.as_deref().is_some_and(TlsSession::is_handshaking) {
+            if !self.is_handshaking() {
                 return Ok(());
             }
             let attempt = self.attempt(scratch, into)?;
@@ -154,9 +166,15 @@ impl Stream {
         }
     }
 
+    fn is_handshaking(&self) -> bool {
+        self.tls
+            .as_ref()
+            .is_some_and(|tls| tls.borrow().session.is_handshaking())
+    }
+
     /// Waits until something has been appended to `into`, or the peer has said its last. Giving it up loses nothing.
     pub(super) async fn read(
-        &mut self,
+        &self,
         scratch: &Scratch,
         into: &mut Buffer,
     ) -> Result<Received, StreamError> {
@@ -169,12 +187,32 @@ impl Stream {
         }
     }
 
-    /// Waits until there is something to read. For loops without an end of their own, which would otherwise keep the
-    /// thread from its ring and timers as long as the peer is fast.
-    pub(super) async fn readable(&mut self) -> Result<(), StreamError> {
-        self.poll_left = true;
+    /// As `read`, but not tried first. For what is not there yet, and for loops without an end of their own, which would
+    /// otherwise keep the thread from its ring and timers as long as the peer is fast.
+    pub(super) async fn next(
+        &self,
+        scratch: &Scratch,
+        into: &mut Buffer,
+    ) -> Result<Received, StreamError> {
+        if !self.eof.get() {
+            self.readable().await?;
+        }
+        self.read(scratch, into).await
+    }
+
+    /// Waits until there is something to read.
+    async fn readable(&self) -> Result<(), StreamError> {
+        self.polls.set(self.polls.get().saturating_add(1));
         let result = self.socket.readable(false).await;
-        self.poll_left = false;
+        self.polls.set(self.polls.get().saturating_sub(1));
+        Ok(result?)
+    }
+
+    /// Waits until something can be sent.
+    async fn writable(&self) -> Result<(), StreamError> {
+        self.polls.set(self.polls.get().saturating_add(1));
+        let result = self.socket.writable(false).await;
+        self.polls.set(self.polls.get().saturating_sub(1));
         Ok(result?)
     }
 
@@ -183,8 +221,22 @@ impl Stream {
         sys::peer_has_left(sys::descriptor_of(&self.socket))
     }
 
-    fn attempt(&mut self, scratch: &Scratch, into: &mut Buffer) -> Result<Attempt, StreamError> {
-        if self.eof {
+    /// Whether the peer is there and has said nothing: what an idle connection has to be before it is used again.
+    /// `into` stays empty then.
+    pub(super) fn is_quiet(&self, scratch: &Scratch, into: &mut Buffer) -> bool {
+        for _ in 0..TICKETS_MAX {
+            match self.attempt(scratch, into) {
+                Ok(Attempt::NothingThere) => return into.is_empty(),
+                // TLS 1.3 sends its tickets when it likes.
+                Ok(Attempt::Fed) => {}
+                Ok(Attempt::Received(_)) | Err(_) => return false,
+            }
+        }
+        false
+    }
+
+    fn attempt(&self, scratch: &Scratch, into: &mut Buffer) -> Result<Attempt, StreamError> {
+        if self.eof.get() {
             return Ok(Attempt::Received(Received::End));
         }
         let mut scratch = scratch.0.borrow_mut();
@@ -194,10 +246,10 @@ impl Stream {
         };
         let bytes = scratch.get_mut(..len).unwrap_or_default();
         if bytes.is_empty() {
-            self.eof = true;
+            self.eof.set(true);
             return Ok(Attempt::Received(Received::End));
         }
-        self.heard = true;
+        self.heard.set(true);
         if self.tls.is_some() {
             return self.feed(bytes, into);
         }
@@ -206,44 +258,26 @@ impl Stream {
     }
 
     /// Gives received bytes to TLS. On an error the alert is sent if the socket takes it.
-    fn feed(&mut self, bytes: &mut [u8], into: &mut Buffer) -> Result<Attempt, StreamError> {
-        let Some(tls) = self.tls.as_deref_mut() else {
+    fn feed(&self, bytes: &mut [u8], into: &mut Buffer) -> Result<Attempt, StreamError> {
+        let Some(tls) = &self.tls else {
             return Ok(Attempt::Fed);
         };
+        let mut tls = tls.borrow_mut();
         let mut full = None;
-        let mut keep = |plaintext: &[u8]| {
+        let opened = tls.open(bytes, &mut |plaintext| {
             full = full.or_else(|| into.append(plaintext).err());
-        };
-        let opened = if self.ciphertext.is_empty() {
-            // The common case: what came is whole records, and nothing has to be kept.
-            let opened = tls.open(bytes, &mut keep, &mut self.unsent);
-            if let Ok(opened) = &opened {
-                let rest = bytes.get(opened.consumed..).unwrap_or_default();
-                self.ciphertext.extend_from_slice(rest);
-            }
-            opened
-        } else {
-            self.ciphertext.extend_from_slice(bytes);
-            let opened = tls.open(&mut self.ciphertext, &mut keep, &mut self.unsent);
-            if let Ok(opened) = &opened {
-                self.ciphertext.drain(..opened.consumed);
-            }
-            opened
-        };
-        if self.ciphertext.is_empty() {
-            self.ciphertext = Vec::new();
-        }
+        });
         if let Some(full) = full {
             return Err(StreamError::Full(full));
         }
-        let Ok(opened) = opened else {
-            self.send_last_word();
+        let Some(opened) = opened else {
+            tls.send_last_word(&self.socket);
             return Err(StreamError::Tls);
         };
-        self.eof |= opened.peer_closed;
+        self.eof.set(self.eof.get() | opened.peer_closed);
         Ok(if opened.plaintext > 0 {
             Attempt::Received(Received::Bytes)
-        } else if self.eof {
+        } else if self.eof.get() {
             Attempt::Received(Received::End)
         } else {
             Attempt::Fed
@@ -251,35 +285,39 @@ impl Stream {
     }
 
     /// Sends all of `bytes`.
-    pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), StreamError> {
-        if let Some(tls) = self.tls.as_deref_mut() {
-            tls.seal(bytes, &mut self.unsent)
-                .map_err(|_| StreamError::Tls)?;
+    pub(super) async fn write(&self, bytes: &[u8]) -> Result<(), StreamError> {
+        if let Some(tls) = &self.tls {
+            tls.borrow_mut().seal(bytes)?;
             return self.flush().await;
         }
-        send_all(&self.socket, bytes).await
-    }
-
-    async fn flush(&mut self) -> Result<(), StreamError> {
-        if !self.unsent.is_empty() {
-            send_all(&self.socket, &self.unsent).await?;
-            self.unsent = Vec::new();
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match send(&self.socket, rest) {
+                Ok(sent) => rest = rest.get(sent..).unwrap_or_default(),
+                Err(error) if is_for_later(&error) => self.writable().await?,
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(())
     }
 
-    fn send_last_word(&mut self) {
-        let unsent = std::mem::take(&mut self.unsent);
-        if let Err(error) = send(&self.socket, &unsent) {
-            tracing::trace!(%error, "a last word could not be sent");
+    /// Sends what TLS has to say. A reader and a writer may both be at it: each sends from the front of the same bytes.
+    async fn flush(&self) -> Result<(), StreamError> {
+        let Some(tls) = &self.tls else { return Ok(()) };
+        while !tls.borrow_mut().send_waiting(&self.socket)? {
+            self.writable().await?;
         }
+        Ok(())
     }
 
     /// Ends the connection so that our last word arrives: close_notify, FIN, and then what the peer still sends is read
     /// and thrown away for a while.
-    pub(super) async fn close(mut self, scratch: &Scratch) {
-        if let Some(tls) = self.tls.as_deref_mut() {
-            tls.close_notify(&mut self.unsent);
+    pub(super) async fn close(self, scratch: &Scratch) {
+        if let Some(tls) = &self.tls {
+            let Tls {
+                session, unsent, ..
+            } = &mut *tls.borrow_mut();
+            session.close_notify(unsent);
         }
         let lingering = timeout(LINGER, async {
             self.flush().await?;
@@ -299,7 +337,7 @@ impl Stream {
         SockRef::from(&fd).shutdown(Shutdown::Write)
     }
 
-    async fn discard(&mut self, scratch: &Scratch) -> Result<(), StreamError> {
+    async fn discard(&self, scratch: &Scratch) -> Result<(), StreamError> {
         let mut discarded = 0;
         while discarded < LINGER_BYTES_MAX {
             let read = receive(&self.socket, &mut scratch.0.borrow_mut())?;
@@ -321,7 +359,7 @@ impl Stream {
     pub(super) fn prepare_endpoint(&mut self) -> io::Result<()> {
         // monoio gives a descriptor up only while nothing in the ring refers to it. Where a poll was given up, a duplicate
         // goes on, and monoio closes the first one when the poll has gone.
-        if self.poll_left && self.duplicate.is_none() {
+        if self.polls.get() > 0 && self.duplicate.is_none() {
             let own = sys::descriptor_of(&self.socket);
             self.duplicate = Some(own.try_clone_to_owned()?);
         }
@@ -331,22 +369,27 @@ impl Stream {
     /// Gives the connection up to the relay. Everything written has been sent by now; `plaintext` was read from it and
     /// not used.
     pub(super) fn into_endpoint(mut self, plaintext: Vec<u8>) -> io::Result<Endpoint> {
-        debug_assert!(self.unsent.is_empty());
         self.prepare_endpoint()?;
         let Self {
             socket,
             tls,
-            ciphertext,
             eof,
             duplicate,
             ..
         } = self;
+        let (tls, ciphertext) = match tls.map(RefCell::into_inner) {
+            None => (None, Vec::new()),
+            Some(tls) => {
+                debug_assert!(tls.unsent.is_empty());
+                (Some(tls.session), tls.ciphertext)
+            }
+        };
         Ok(Endpoint {
             socket: duplicate.unwrap_or_else(|| sys::into_descriptor(socket)),
             tls,
             plaintext,
             ciphertext,
-            eof,
+            eof: eof.get(),
         })
     }
 }
@@ -365,18 +408,6 @@ fn receive(socket: &TcpStream, into: &mut [u8]) -> Result<Option<usize>, StreamE
 fn send(socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     let fd = sys::descriptor_of(socket);
     SockRef::from(&fd).send_with_flags(bytes, libc::MSG_NOSIGNAL)
-}
-
-async fn send_all(socket: &TcpStream, bytes: &[u8]) -> Result<(), StreamError> {
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        match send(socket, rest) {
-            Ok(sent) => rest = rest.get(sent..).unwrap_or_default(),
-            Err(error) if is_for_later(&error) => socket.writable(false).await?,
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
 }
 
 fn is_for_later(error: &io::Error) -> bool {

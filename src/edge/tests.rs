@@ -1,23 +1,20 @@
 //! The pure parts, over bytes: the heads that go to backends and clients.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use monoio::time::Instant;
 use proptest::prelude::*;
 
-use super::answer::{ordinary_head, switching_head};
-use super::forward::request_head;
+use super::answer::{Framing, Latency, Persistence, Reply, ordinary_head, switching_head};
+use super::forward::{Forwarded, Purpose, request_head};
 use super::request::Request;
 use super::{Began, Peer};
-use crate::catalog::{BackendPath, HttpBackend, Member, Method};
+use crate::catalog::{Backend, Cors, Destination, Member, Mock, Outgoing};
 use crate::close::CloseReason;
-use crate::config::Scheme;
+use crate::config::{ForwardedFor, Forwarding, HostSent, Scheme};
 use crate::observe::request_id::RequestId;
-use crate::proto::body::BodyLength;
-use crate::proto::head::{HeadLimits, ResponseHead, parse_request, parse_response};
-use crate::relay::policy::TunnelPolicy;
+use crate::proto::head::{HeadLimits, ResponseHead, Version, parse_request, parse_response};
 
 const LIMITS: HeadLimits = HeadLimits {
     target_bytes_max: 32 << 10,
@@ -28,25 +25,11 @@ const ID: RequestId = RequestId([0xab; 16]);
 const ID_TEXT: &str = "abababababababababababababababab";
 const ID_FIELD: &str = "X-Request-Id: abababababababababababababababab\r\n";
 
-fn backend(path: BackendPath) -> HttpBackend {
-    let policy = TunnelPolicy {
-        api: "API01".to_owned(),
-        group: "DEFAULT".to_owned(),
-        environment: "RELEASE".to_owned(),
-        idle_timeout: Duration::from_secs(60),
-        idle_end: Default::default(),
-        frames: Default::default(),
-        message_bytes_max: 0,
-    };
-    HttpBackend {
-        members: vec![Member::new(Scheme::Http, "10.0.0.7", 9000)],
-        method: Method::Get,
-        path,
-        timeout: Duration::from_secs(60),
-        retry_count: -1,
-        policy: Arc::new(policy),
-    }
-}
+const RULES: Forwarding = Forwarding {
+    forwarded_for: ForwardedFor::Append,
+    host: HostSent::Backend,
+    strip_gateway_fields: true,
+};
 
 fn peer(scheme: Scheme) -> Peer {
     Peer {
@@ -63,20 +46,78 @@ fn heard(text: &str) -> Request {
         id: ID,
         at: Instant::now(),
     };
-    Request { began, head, facts }
+    let client = IpAddr::from([192, 0, 2, 1]);
+    Request {
+        began,
+        head,
+        facts,
+        client,
+    }
 }
 
-fn try_forward(text: &str, path: BackendPath) -> Result<String, CloseReason> {
-    let backend = backend(path);
-    let member = backend.members.first().unwrap();
-    let request = heard(text);
-    let peer = peer(Scheme::Https);
-    let head = request_head(&request, text.as_bytes(), &peer, &backend, member)?;
-    Ok(String::from_utf8(head).unwrap())
+/// What a test says of a request's way, the rest being usual.
+struct Way<'a> {
+    method: &'a [u8],
+    purpose: Purpose,
+    rules: Forwarding,
+    target: &'a str,
+    set: &'a [(&'a str, &'a str)],
+    removed: &'a [&'a str],
+}
+
+const UPGRADE: Way<'_> = Way {
+    method: b"GET",
+    purpose: Purpose::Upgrade,
+    rules: RULES,
+    target: "/?a=1",
+    set: &[],
+    removed: &[],
+};
+
+const CALL: Way<'_> = Way {
+    purpose: Purpose::Call,
+    ..UPGRADE
+};
+
+impl Way<'_> {
+    fn try_head(&self, text: &str) -> Result<String, CloseReason> {
+        let backend = Backend {
+            mapping: Default::default(),
+            destination: Destination::Mock(Mock {
+                status: 200,
+                headers: Vec::new(),
+                body: String::new(),
+            }),
+        };
+        let set = self.set.iter();
+        let outgoing = Outgoing {
+            backend: &backend,
+            target: self.target.as_bytes().to_vec(),
+            set: set
+                .map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()))
+                .collect(),
+            removed: self.removed.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        let forwarded = Forwarded {
+            request: &heard(text),
+            buf: text.as_bytes(),
+            peer: &peer(Scheme::Https),
+            rules: self.rules,
+            outgoing: &outgoing,
+            method: self.method,
+            purpose: self.purpose,
+        };
+        let head = request_head(&forwarded, &Member::new(Scheme::Http, "10.0.0.7", 9000))?;
+        Ok(String::from_utf8(head).unwrap())
+    }
+
+    fn head(&self, text: &str) -> String {
+        self.try_head(text).unwrap()
+    }
 }
 
 fn forward(text: &str) -> String {
-    try_forward(text, BackendPath::Fixed("/".to_owned())).unwrap()
+    UPGRADE.head(text)
 }
 
 /// A request with `fields` between those of a plain handshake.
@@ -108,13 +149,6 @@ fn a_handshake_is_rewritten_for_its_backend() {
          \r\n"
     );
     assert_eq!(forward(&text), expected);
-}
-
-#[test]
-fn a_proxied_path_is_the_clients_own() {
-    let text = handshake("Connection: Upgrade\r\n");
-    let head = try_forward(&text, BackendPath::Same).unwrap();
-    assert!(head.starts_with("GET /hello?a=1 HTTP/1.1\r\n"));
 }
 
 #[test]
@@ -158,7 +192,8 @@ fn hop_by_hop_fields_end_here() {
 fn a_connection_field_without_end_is_refused() {
     let names: Vec<_> = (0..1000).map(|n| format!("x-{n}")).collect();
     let text = handshake(&format!("Connection: Upgrade, {}\r\n", names.join(",")));
-    assert!(try_forward(&text, BackendPath::Same).is_err());
+    assert!(UPGRADE.try_head(&text).is_err());
+    assert!(CALL.try_head(&text).is_err());
 }
 
 /// Fields that decide about access or make the handshake one, in some spelling.
@@ -226,7 +261,7 @@ fn a_101_keeps_the_backends_fields_and_names_the_request() {
     let text = "HTTP/1.1 101 Whatever\r\nServer: own\r\nUpgrade: WebSocket\r\nConnection: upgrade, X-Hop\r\n\
                 X-Hop: 1\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nX-Request-Id: theirs\r\n\
                 X-Apig-Latency: 1\r\nContent-Length: 0\r\nSet-Cookie: a=b\r\n\r\n";
-    let out = switching_head(&answered(text), text.as_bytes(), ID).unwrap();
+    let out = switching_head(&answered(text), text.as_bytes(), &reply(Version::Http11)).unwrap();
     let expected = format!(
         "HTTP/1.1 101 Switching Protocols\r\n\
          Server: own\r\n\
@@ -240,22 +275,226 @@ fn a_101_keeps_the_backends_fields_and_names_the_request() {
     assert_eq!(String::from_utf8(out).unwrap(), expected);
 }
 
-#[test]
-fn another_answer_keeps_its_framing_and_closes() {
-    let text = "HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive\r\n\
-                Keep-Alive: timeout=5\r\nContent-Type: text/plain\r\n\r\n";
+fn reply(version: Version) -> Reply {
+    Reply {
+        id: ID,
+        version,
+        is_head: false,
+        cors: None,
+        latency: None,
+        date: UNIX_EPOCH,
+    }
+}
+
+/// The head that the client gets, without its status line and the fields that every one has.
+fn ordinary(text: &str, reply: &Reply, persistence: Persistence) -> String {
     let head = answered(text);
     let length = head.body(text.as_bytes(), false).unwrap();
-    assert_eq!(length, BodyLength::Chunked);
-    let out = ordinary_head(&head, text.as_bytes(), ID, length).unwrap();
+    let framing = Framing::new(head.status, length, reply);
+    let out = ordinary_head(&head, text.as_bytes(), reply, framing, persistence).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn an_ordinary_answer_keeps_what_is_end_to_end() {
+    let text = "HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive\r\n\
+                Keep-Alive: timeout=5\r\nContent-Type: text/plain\r\nX-Apig-Latency: 7\r\n\r\n";
     let expected = format!(
         "HTTP/1.1 403 Forbidden\r\n\
          Content-Type: text/plain\r\n\
          Server: api-gateway\r\n\
+         Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n\
          {ID_FIELD}\
          Transfer-Encoding: chunked\r\n\
          Connection: close\r\n\
          \r\n"
     );
-    assert_eq!(String::from_utf8(out).unwrap(), expected);
+    assert_eq!(
+        ordinary(text, &reply(Version::Http11), Persistence::Close),
+        expected
+    );
+}
+
+#[test]
+fn one_field_at_most_says_where_an_answer_ends() {
+    let (new, old) = (reply(Version::Http11), reply(Version::Http10));
+    let asked_with_head = Reply {
+        is_head: true,
+        ..new
+    };
+    let length = "Content-Length: 5\r\n";
+    let chunked = "Transfer-Encoding: chunked\r\n";
+    for (status, sent, reply, expected) in [
+        (200, length, new, length),
+        (200, length, old, length),
+        (200, chunked, new, chunked),
+        (200, chunked, old, ""),
+        (200, "", new, chunked),
+        (200, "", old, ""),
+        (200, length, asked_with_head, length),
+        (200, chunked, asked_with_head, ""),
+        (304, length, new, length),
+        (204, length, new, ""),
+    ] {
+        let text = format!("HTTP/1.1 {status} X\r\n{sent}\r\n");
+        let head = ordinary(&text, &reply, Persistence::KeepAlive);
+        let framing: String = head
+            .split_inclusive("\r\n")
+            .filter(|line| line.starts_with("Content-Length") || line.starts_with("Transfer-"))
+            .collect();
+        assert_eq!(framing, expected, "{status} {sent} {reply:?}");
+    }
+}
+
+#[test]
+fn a_debugging_client_is_told_how_long_things_took() {
+    let debugging = Reply {
+        latency: Some(Latency {
+            total: Duration::from_millis(12),
+            upstream: Some(Duration::from_micros(7_900)),
+        }),
+        ..reply(Version::Http11)
+    };
+    let text = "HTTP/1.1 204 X\r\n\r\n";
+    let head = ordinary(text, &debugging, Persistence::KeepAlive);
+    let fields = "X-Apig-Latency: 12\r\nX-Apig-Upstream-Latency: 7\r\n";
+    assert!(head.contains(fields), "{head}");
+}
+
+#[test]
+fn a_backend_that_speaks_of_other_origins_speaks_alone() {
+    let cors = Reply {
+        cors: Some(Cors::Simple),
+        ..reply(Version::Http11)
+    };
+    for (sent, expected) in [
+        ("", "Access-Control-Allow-Origin: *\r\n"),
+        (
+            "Access-Control-Allow-Origin: https://a.example\r\n",
+            "Access-Control-Allow-Origin: https://a.example\r\n",
+        ),
+    ] {
+        let text = format!("HTTP/1.1 200 OK\r\n{sent}Content-Length: 0\r\n\r\n");
+        let head = ordinary(&text, &cors, Persistence::KeepAlive);
+        assert!(head.contains(expected), "{head}");
+        assert_eq!(head.matches("Access-Control").count(), 1, "{head}");
+    }
+}
+
+fn call(line: &str, fields: &str) -> String {
+    format!("{line} HTTP/1.1\r\nHost: edge.example\r\n{fields}\r\n")
+}
+
+#[test]
+fn a_calls_body_is_announced_once_and_by_us() {
+    let post = Way {
+        method: b"POST",
+        ..CALL
+    };
+    let length = "Content-Length: 5\r\n";
+    let chunked = "Transfer-Encoding: chunked\r\n";
+    for (way, fields, expected) in [
+        (&CALL, "", ""),
+        (&post, "", "Content-Length: 0\r\n"),
+        (&post, "content-length: 5\r\n", length),
+        (&CALL, "CONTENT-LENGTH: 05\r\n", length),
+        (&post, "transfer-encoding: CHUNKED\r\n", chunked),
+    ] {
+        let head = way.head(&call("POST /", fields));
+        let end = format!("{ID_FIELD}{expected}\r\n");
+        assert!(head.ends_with(&end), "{fields}: {head}");
+        for name in ["content-length", "transfer-encoding"] {
+            let count = head.to_lowercase().matches(name).count();
+            assert_eq!(
+                count,
+                expected.to_lowercase().matches(name).count(),
+                "{head}"
+            );
+        }
+        assert!(!head.contains("Connection"), "{head}");
+    }
+}
+
+#[test]
+fn no_parameter_frames_or_breaks_a_request() {
+    let set = [
+        ("Content-Length", "9"),
+        ("transfer-encoding", "chunked"),
+        ("Connection", "close"),
+        ("Upgrade", "h2c"),
+        ("X-Kept", "1"),
+    ];
+    let way = Way { set: &set, ..CALL };
+    let head = way.head(&call("GET /", ""));
+    for absent in ["Content-Length", "encoding", "Connection", "Upgrade"] {
+        assert!(!head.contains(absent), "{absent}: {head}");
+    }
+    assert!(head.contains("\r\nX-Kept: 1\r\n"), "{head}");
+    for value in ["a\r\nX-Evil: 1", "a\nb", "a\0b"] {
+        let set = [("X-A", value)];
+        let way = Way { set: &set, ..CALL };
+        let outcome = way.try_head(&call("GET /", ""));
+        assert_eq!(outcome, Err(CloseReason::BadParameter), "{value:?}");
+    }
+    for target in ["/a b", "/a\r\nX: 1", "/\0", ""] {
+        let outcome = Way { target, ..CALL }.try_head(&call("GET /", ""));
+        assert_eq!(outcome, Err(CloseReason::BadParameter), "{target:?}");
+    }
+}
+
+#[test]
+fn parameters_take_the_place_of_the_clients_fields() {
+    let way = Way {
+        set: &[
+            ("X-Own", "new"),
+            ("host", "other.example"),
+            ("X-Real-IP", "10.1.1.1"),
+        ],
+        removed: &["X-Gone"],
+        ..CALL
+    };
+    let head = way.head(&call("GET /", "X-Own: old\r\nx-gone: 1\r\nX-Stays: 1\r\n"));
+    assert!(head.contains("\r\nHost: other.example\r\n"), "{head}");
+    assert!(head.contains("\r\nX-Own: new\r\n"), "{head}");
+    assert!(head.contains("\r\nX-Stays: 1\r\n"), "{head}");
+    assert_eq!(head.matches("X-Real-IP").count(), 1, "{head}");
+    assert!(!head.contains("old") && !head.contains("gone"), "{head}");
+}
+
+#[test]
+fn settings_decide_about_host_and_forwarded_for() {
+    let way = Way {
+        rules: Forwarding {
+            forwarded_for: ForwardedFor::Replace,
+            host: HostSent::Client,
+            strip_gateway_fields: false,
+        },
+        ..CALL
+    };
+    let head = way.head(&call(
+        "GET /",
+        "X-Forwarded-For: 203.0.113.9\r\nX-Stage: TEST\r\nX-Apig-AppCode: a\r\n",
+    ));
+    assert!(head.contains("\r\nHost: edge.example\r\n"), "{head}");
+    assert!(
+        head.contains("\r\nX-Forwarded-For: 192.0.2.1\r\n"),
+        "{head}"
+    );
+    assert!(head.contains("\r\nX-Stage: TEST\r\n"), "{head}");
+    assert!(head.contains("\r\nX-Apig-AppCode: a\r\n"), "{head}");
+    assert!(!head.contains("X-Forwarded-Host"), "{head}");
+}
+
+#[test]
+fn an_expectation_is_passed_on_where_there_is_a_body_to_wait_with() {
+    let expect = "Expect: 100-Continue\r\n";
+    let with_body = call("POST /", &format!("{expect}Content-Length: 5\r\n"));
+    assert!(
+        CALL.head(&with_body)
+            .contains("\r\nExpect: 100-continue\r\n")
+    );
+    let old = with_body.replace("HTTP/1.1", "HTTP/1.0");
+    for text in [call("GET /", expect), old] {
+        assert!(!CALL.head(&text).contains("Expect"), "{text}");
+    }
 }

@@ -4,66 +4,50 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use monoio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::answer::{self, Answer, NoAnswer, Relayed};
-use super::connect::{Connected, connect};
+use super::answer::{
+    Answer, Framing, Latency, NoAnswer, Persistence, Reader, Reply, is_interim, ordinary_head,
+    switching_head,
+};
+use super::connect::{CONNECT_MAX, Connected, connect};
 use super::connection::Client;
-use super::forward::request_head;
+use super::forward::{Forwarded, Purpose, request_head};
+use super::patience::Patience;
 use super::pool::Buffer;
+use super::relay::{Progress, Relay};
 use super::request::Request;
-use super::stream::{Received, Stream};
-use super::{Edge, Peer, refuse, route, wall_clock};
-use crate::catalog::{Destination, HttpBackend, Member, Method};
+use super::route::{self, Wrong};
+use super::watch::watch;
+use super::{Edge, InProgress, cors, refuse, wall_clock};
+use crate::catalog::{Api, Destination, HttpBackend, Method};
 use crate::close::{CloseReason, Deadline, Side};
 use crate::observe::access_log::TunnelFacts;
-use crate::proto::handshake::{Offer, Upgraded, check_answer, check_request};
+use crate::proto::handshake::{AnswerError, Offer, Upgraded, check_answer, check_request};
+use crate::proto::head::Version;
 use crate::race::{First, race};
 use crate::relay::policy::TunnelPolicy;
 use crate::relay::{Permit, Tunnel};
 
-/// Longest time for a connection to a backend, whatever the API's timeout (spec U5).
-const CONNECT_MAX: Duration = Duration::from_secs(60);
-
 /// How often a relay without room is asked again.
 const PERMIT_RETRY: Duration = Duration::from_millis(2);
 
-/// How often a client that has sent all it may is looked after.
-const FULL_WATCH: Duration = Duration::from_millis(100);
-
-/// Counts an upgrade that has not got its answer.
-struct OnItsWay(Arc<AtomicU64>);
-
-impl OnItsWay {
-    fn new(edge: &Edge) -> Self {
-        edge.on_their_way.fetch_add(1, Relaxed);
-        Self(Arc::clone(&edge.on_their_way))
-    }
-}
-
-impl Drop for OnItsWay {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
-    }
-}
-
 /// Serves a request for an upgrade. Whatever the answer, the client's connection is of no more use to the edge after it:
 /// what follows its head was meant for a tunnel.
-pub(super) async fn serve(edge: &Rc<Edge>, mut client: Client, buf: Buffer, request: Request) {
-    let _on_its_way = OnItsWay::new(edge);
-    match establish(edge, &mut client, &buf, &request).await {
+pub(super) async fn serve(edge: &Rc<Edge>, client: Client, buf: Buffer, request: Request) {
+    let _in_progress = InProgress::new(edge);
+    match establish(edge, &client, &buf, &request).await {
         Ok(established) => hand_over(edge, client, &buf, &request, established).await,
-        Err(reason) => refuse::last(edge, client, request.began, reason).await,
+        Err(wrong) => refuse::upgrade(edge, client, &request, &buf, &wrong).await,
     }
 }
 
 /// A backend's complete answer head, and what is needed to act on it.
 struct Established {
     offer: Offer,
+    api: Arc<Api>,
     policy: Arc<TunnelPolicy>,
     timeout: Duration,
     permit: Permit,
@@ -76,40 +60,54 @@ struct Established {
 struct Backend {
     connected: Connected,
     answer: Answer,
+    latency: Latency,
 }
 
 async fn establish(
     edge: &Edge,
-    client: &mut Client,
+    client: &Client,
     buf: &[u8],
     request: &Request,
-) -> Result<Established, CloseReason> {
+) -> Result<Established, Wrong> {
     let offer = check_request(&request.head, &request.facts, buf);
     let offer = offer.map_err(CloseReason::BadHandshake)?;
-    let api = route::route(edge, &client.peer, request, buf)?;
-    let Destination::Http(http) = &api.backend.destination else {
-        return Err(CloseReason::NoUpgrade);
+    let route = route::route(edge, &client.peer, request, buf)?;
+    let wrong = |reason| Wrong::with_api(reason, &route.api);
+    let outgoing = route.outgoing(&client.peer, request, buf).map_err(wrong)?;
+    let Destination::Http(http) = &outgoing.backend.destination else {
+        return Err(wrong(CloseReason::NoUpgrade)); // Spec U6.
     };
     if !http.method.takes_get() {
-        return Err(CloseReason::NoUpgrade);
+        return Err(wrong(CloseReason::NoUpgrade));
     }
-    let permit = permit(edge).await?;
+    let permit = permit(edge).await.map_err(wrong)?;
     let mut early = edge.pool.buffer();
     let behind = buf.get(request.head.len..).unwrap_or_default();
-    early.append(behind).map_err(|_| CloseReason::NoHeadRoom)?;
-    let peer = client.peer;
-    let asking = ask(edge, &peer, buf, request, http);
-    match race(asking, watch(edge, &mut client.stream, &mut early)).await {
+    let kept = early.append(behind);
+    kept.map_err(|_| wrong(CloseReason::NoHeadRoom))?;
+    let forwarded = Forwarded {
+        request,
+        buf,
+        peer: &client.peer,
+        rules: edge.live().config.forwarding,
+        outgoing: &outgoing,
+        // RFC 6455 §4.1: an opening handshake is a GET; spec 1.6 allows no other method here.
+        method: b"GET",
+        purpose: Purpose::Upgrade,
+    };
+    let asking = ask(edge, &forwarded, http);
+    match race(asking, watch(edge, &client.stream, &mut early)).await {
         First::Work(backend) => Ok(Established {
             offer,
             policy: Arc::clone(&http.policy),
             timeout: http.timeout,
             permit,
-            backend: backend?,
+            backend: backend.map_err(wrong)?,
             early,
+            api: Arc::clone(&route.api),
         }),
         // The backend's connection has been closed with the future that held it.
-        First::Other(Left) => Err(CloseReason::ClientGone),
+        First::Other(()) => Err(wrong(CloseReason::ClientGone)),
     }
 }
 
@@ -118,7 +116,7 @@ async fn permit(edge: &Edge) -> Result<Permit, CloseReason> {
     if let Some(permit) = edge.relay.permit() {
         return Ok(permit);
     }
-    let waiting = timeout(edge.config.timeouts.permit, async {
+    let waiting = timeout(edge.live().config.timeouts.permit, async {
         loop {
             sleep(PERMIT_RETRY).await;
             if let Some(permit) = edge.relay.permit() {
@@ -129,30 +127,10 @@ async fn permit(edge: &Edge) -> Result<Permit, CloseReason> {
     waiting.await.map_err(|_| CloseReason::NoPermit)
 }
 
-/// The client has left.
-struct Left;
-
-/// Reads what the client sends early, as much as it may, until it leaves.
-async fn watch(edge: &Edge, stream: &mut Stream, early: &mut Buffer) -> Left {
-    while early.len() < edge.config.limits.early_bytes_max {
-        match stream.read(&edge.scratch, early).await {
-            Ok(Received::Bytes) => {}
-            Ok(Received::End) | Err(_) => return Left,
-        }
-    }
-    // The rest stays in the kernel, where it holds the client up. No read tells when it leaves, so it is asked after.
-    while !stream.peer_has_left() {
-        sleep(FULL_WATCH).await;
-    }
-    Left
-}
-
 /// Asks one member after the other until one answers (spec 2.7).
 async fn ask(
     edge: &Edge,
-    peer: &Peer,
-    buf: &[u8],
-    request: &Request,
+    forwarded: &Forwarded<'_>,
     http: &HttpBackend,
 ) -> Result<Backend, CloseReason> {
     let turn = edge.next_turn();
@@ -162,8 +140,17 @@ async fn ask(
     let first = turn.checked_rem(http.members.len()).unwrap_or(0);
     let mut last = CloseReason::BackendGone;
     for member in members.skip(first).take(attempts.saturating_add(1)) {
-        let head = request_head(request, buf, peer, http, member)?;
-        match ask_member(edge, member, &head, http, turn, connect_deadline).await {
+        let head = request_head(forwarded, member)?;
+        let connecting = timeout_at(connect_deadline, connect(edge, member, turn)).await;
+        let Ok(connecting) = connecting else {
+            edge.metrics.connects_failed.add(1);
+            return Err(CloseReason::TimedOut(Deadline::Connect));
+        };
+        let outcome = match connecting {
+            Ok(connected) => ask_member(edge, connected, &head, forwarded, http).await,
+            Err(reason) => Err(Failed::Retriable(reason)),
+        };
+        match outcome {
             Ok(backend) => return Ok(backend),
             Err(Failed::Retriable(reason)) => last = reason,
             Err(Failed::Finally(reason)) => return Err(reason),
@@ -180,28 +167,33 @@ enum Failed {
 
 async fn ask_member(
     edge: &Edge,
-    member: &Member,
+    connected: Connected,
     head: &[u8],
+    forwarded: &Forwarded<'_>,
     http: &HttpBackend,
-    turn: usize,
-    connect_deadline: Instant,
 ) -> Result<Backend, Failed> {
-    let connecting = timeout_at(connect_deadline, connect(edge, member, turn)).await;
-    let mut connected = match connecting {
-        Ok(Ok(connected)) => connected,
-        Ok(Err(reason)) => return Err(Failed::Retriable(reason)),
-        Err(_) => {
-            edge.metrics.connects_failed.add(1);
-            return Err(Failed::Finally(CloseReason::TimedOut(Deadline::Connect)));
-        }
-    };
+    let sent_at = Instant::now();
     let asking = async {
         let written = connected.stream.write(head).await;
         written.map_err(|_| NoAnswer::Nothing)?;
-        answer::read(edge, &mut connected.stream).await
+        let mut reader = Reader::new(edge);
+        loop {
+            let head = reader.head(edge, &connected.stream).await?;
+            if !is_interim(&head) {
+                return Ok(reader.into_answer(head));
+            }
+            reader.pass_over(&head);
+        }
     };
     match timeout(http.timeout, asking).await {
-        Ok(Ok(answer)) => Ok(Backend { connected, answer }),
+        Ok(Ok(answer)) => Ok(Backend {
+            connected,
+            answer,
+            latency: Latency {
+                total: forwarded.request.began.at.elapsed(),
+                upstream: Some(sent_at.elapsed()),
+            },
+        }),
         Ok(Err(NoAnswer::Nothing)) => Err(Failed::Retriable(CloseReason::BackendGone)),
         Ok(Err(NoAnswer::Broken(reason))) => Err(Failed::Finally(reason)),
         Err(_) => Err(Failed::Finally(CloseReason::TimedOut(Deadline::Answer))),
@@ -218,61 +210,116 @@ async fn hand_over(
 ) {
     let Established {
         offer,
+        api,
         policy,
         timeout,
         permit,
         backend,
         early,
     } = established;
-    let Backend { connected, answer } = backend;
-    if answer.head.status != 101 {
-        drop((permit, early));
-        return relay_answer(edge, client, request, connected, answer, timeout).await;
-    }
-    match check_answer(&answer.head, &answer.buf, &offer, buf) {
-        Ok(upgraded) => {
-            let switch = Switch {
-                upgraded,
-                policy,
-                permit,
-                early,
-                connected,
-                answer,
-            };
-            switch.complete(edge, client, request).await;
+    let Backend {
+        connected,
+        answer,
+        latency,
+    } = backend;
+    let reply = Reply {
+        id: request.began.id,
+        version: Version::Http11,
+        is_head: false,
+        cors: cors::of(&api, request, buf),
+        latency: request.is_debugging(buf).then_some(latency),
+        date: wall_clock(),
+    };
+    let wrong = if answer.head.status != 101 {
+        drop(permit);
+        let ordinary = Ordinary {
+            reply,
+            timeout,
+            early,
+        };
+        ordinary
+            .relay(edge, client, request, connected, answer)
+            .await
+    } else {
+        match check_answer(&answer.head, &answer.buf, &offer, buf) {
+            Ok(upgraded) => {
+                let switch = Switch {
+                    upgraded,
+                    policy,
+                    permit,
+                    early,
+                    connected,
+                    answer,
+                    reply,
+                };
+                return switch.complete(edge, client, request).await;
+            }
+            Err(error) => Err((client, CloseReason::BadAnswer(error))),
         }
-        Err(error) => {
-            let reason = CloseReason::BadAnswer(error);
-            refuse::last(edge, client, request.began, reason).await;
-        }
+    };
+    if let Err((client, reason)) = wrong {
+        let wrong = Wrong::with_api(reason, &api);
+        refuse::upgrade(edge, client, request, buf, &wrong).await;
     }
 }
 
-async fn relay_answer(
-    edge: &Edge,
-    mut client: Client,
-    request: &Request,
-    connected: Connected,
-    answer: Answer,
+/// An answer that is no 101 (spec 1.6.6).
+struct Ordinary {
+    reply: Reply,
     timeout: Duration,
-) {
-    let status = answer.head.status;
-    let mut backend = connected.stream;
-    let id = request.began.id;
-    let relayed = answer::relay(edge, &mut client, &mut backend, answer, id, timeout).await;
-    drop(backend);
-    match relayed {
-        Relayed::Whole => {
-            let reason = CloseReason::UpgradeRefused(status);
-            edge.refused(request.began.refusal(client.peer, reason, Some(status)));
-            client.stream.close(&edge.scratch).await;
+    early: Buffer,
+}
+
+impl Ordinary {
+    /// The client comes back with a reason if it has not been told anything yet.
+    async fn relay(
+        mut self,
+        edge: &Edge,
+        client: Client,
+        request: &Request,
+        connected: Connected,
+        answer: Answer,
+    ) -> Result<(), (Client, CloseReason)> {
+        let status = answer.head.status;
+        let (patience, progress) = (Patience::new(self.timeout), Progress::default());
+        let relay = Relay {
+            edge,
+            client: &client.stream,
+            backend: &connected.stream,
+            patience: &patience,
+            progress: &progress,
+        };
+        let relaying = pass_on(&relay, answer, &self.reply);
+        let leaving = watch(edge, &client.stream, &mut self.early);
+        let relayed = match race(relaying, leaving).await {
+            First::Work(relayed) => relayed,
+            First::Other(()) => Err(CloseReason::ClientGone),
+        };
+        drop(connected);
+        let refusal = |reason| request.began.refusal(client.peer, reason, Some(status));
+        match relayed {
+            Ok(()) => {
+                edge.refused(refusal(CloseReason::UpgradeRefused(status)));
+                client.stream.close(&edge.scratch).await;
+            }
+            Err(reason) if !progress.begun.get() => return Err((client, reason)),
+            Err(reason) => {
+                edge.refused(refusal(reason));
+                client.stream.reset();
+            }
         }
-        Relayed::Refused(reason) => refuse::last(edge, client, request.began, reason).await,
-        Relayed::Broken(reason) => {
-            edge.refused(request.began.refusal(client.peer, reason, Some(status)));
-            client.stream.reset();
-        }
+        Ok(())
     }
+}
+
+async fn pass_on(relay: &Relay<'_>, answer: Answer, reply: &Reply) -> Result<(), CloseReason> {
+    let head = &answer.head;
+    let length = head
+        .body(&answer.buf, false)
+        .map_err(|_| CloseReason::BadAnswer(AnswerError::NotHttp))?;
+    let framing = Framing::new(head.status, length, reply);
+    let out = ordinary_head(head, &answer.buf, reply, framing, Persistence::Close)?;
+    relay.run(answer, out, length, framing).await.map(|_| ())
 }
 
 /// An agreed upgrade, of which only the client does not know yet.
@@ -283,6 +330,7 @@ struct Switch {
     early: Buffer,
     connected: Connected,
     answer: Answer,
+    reply: Reply,
 }
 
 impl Switch {
@@ -294,8 +342,8 @@ impl Switch {
             return refuse::last(edge, client, began, CloseReason::ConnectionLimit).await;
         }
         let head = &self.answer.head;
-        let sent = match answer::switching_head(head, &self.answer.buf, began.id) {
-            Ok(out) => send(edge, &mut client, &out).await,
+        let sent = match switching_head(head, &self.answer.buf, &self.reply) {
+            Ok(out) => send(edge, &client, &out).await,
             Err(reason) => return refuse::last(edge, client, began, reason).await,
         };
         if let Err(reason) = sent {
@@ -330,6 +378,7 @@ impl Switch {
             early,
             connected,
             answer,
+            ..
         } = self;
         let facts = TunnelFacts {
             id: request.began.id,
@@ -348,9 +397,9 @@ impl Switch {
     }
 }
 
-async fn send(edge: &Edge, client: &mut Client, bytes: &[u8]) -> Result<(), CloseReason> {
+async fn send(edge: &Edge, client: &Client, bytes: &[u8]) -> Result<(), CloseReason> {
     let sending = client.stream.write(bytes);
-    match timeout(edge.config.timeouts.handshake, sending).await {
+    match timeout(edge.live().config.timeouts.handshake, sending).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) | Err(_) => Err(CloseReason::ClientGone),
     }

@@ -76,10 +76,65 @@ pub struct EdgeMetrics {
     /// Connects to backends that were tried, and those that failed.
     pub connects: Counter,
     pub connects_failed: Counter,
+    /// Calls that were no upgrades, by the class of their status.
+    pub calls: ByClass,
+    /// Calls that were asked on a connection that another had left.
+    pub backends_reused: Counter,
+    /// Connections to backends that wait for a call.
+    pub backends_idle: Counter,
     /// Bytes held in head buffers.
     pub head_bytes: Counter,
     /// From the first byte of a request head to its 101.
     pub handshake: Histogram,
+}
+
+/// What the control thread counts of reloads.
+#[derive(Debug, Default)]
+pub struct ReloadMetrics {
+    /// Reloads that took effect: what runs is the one so many after that of the start.
+    pub generation: Counter,
+    pub successes: Counter,
+    pub failures: Counter,
+}
+
+impl ReloadMetrics {
+    /// Counts a configuration that was swapped in, and says its number.
+    pub fn succeeded(&self) -> u64 {
+        self.successes.add(1);
+        self.generation.add(1);
+        self.generation.value()
+    }
+
+    /// Counts one that was not, and says the number of what goes on.
+    pub fn failed(&self) -> u64 {
+        self.failures.add(1);
+        self.generation.value()
+    }
+}
+
+/// The values of the `status` label: the classes of RFC 9110 §15, and calls that got no answer.
+pub const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// Counts by the class of a status.
+#[derive(Debug, Default)]
+pub struct ByClass([Counter; CLASSES.len()]);
+
+impl ByClass {
+    pub fn count(&self, status: Option<u16>) {
+        // Whoever invents a class above the fifth counts as an error of a server.
+        let class = status.map_or(0, |status| usize::from(status / 100).clamp(1, 5));
+        if let Some(counter) = self.0.get(class) {
+            counter.add(1);
+        }
+    }
+
+    /// Label and value, in the order of `CLASSES`.
+    pub fn values(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        CLASSES
+            .iter()
+            .copied()
+            .zip(self.0.iter().map(Counter::value))
+    }
 }
 
 /// Durations, counted in buckets that never change, so that workers can be summed.
@@ -230,6 +285,24 @@ mod tests {
         assert_eq!(counts[..3], [2, 1, 0]);
         assert_eq!(counts[12..], [0, 1, 1]);
         assert_eq!(histogram.sum(), Duration::from_micros(60_000_502));
+    }
+
+    #[test]
+    fn statuses_fall_into_their_classes() {
+        let classes = ByClass::default();
+        for status in [
+            None,
+            Some(101),
+            Some(200),
+            Some(299),
+            Some(404),
+            Some(599),
+            Some(600),
+        ] {
+            classes.count(status);
+        }
+        let counts: Vec<_> = classes.values().map(|(_, n)| n).collect();
+        assert_eq!(counts, [1, 1, 2, 0, 1, 2]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::access_log::AccessLog;
 use super::metrics::{
     BOUNDS, ByReason, CloseCodes, Counter, DirectionMetrics, EdgeMetrics, Histogram, RelayMetrics,
+    ReloadMetrics,
 };
 use super::process;
 use super::prometheus::{Families, Kind};
@@ -44,15 +45,17 @@ impl ProcessFacts {
 pub struct Registry {
     facts: ProcessFacts,
     access_log: AccessLog,
+    reloads: Arc<ReloadMetrics>,
     edges: Vec<Arc<EdgeMetrics>>,
     relays: Vec<Arc<RelayMetrics>>,
 }
 
 impl Registry {
-    pub fn new(facts: ProcessFacts, access_log: AccessLog) -> Self {
+    pub fn new(facts: ProcessFacts, access_log: AccessLog, reloads: Arc<ReloadMetrics>) -> Self {
         Self {
             facts,
             access_log,
+            reloads,
             edges: Vec::new(),
             relays: Vec::new(),
         }
@@ -67,6 +70,7 @@ impl Registry {
     pub fn render(&self, out: &mut String) {
         let families = &mut Families::new(out);
         self.render_process(families);
+        self.render_reloads(families);
         self.render_edge(families);
         self.render_handshake(families);
         self.render_tunnels(families);
@@ -134,6 +138,21 @@ impl Registry {
         );
     }
 
+    fn render_reloads(&self, families: &mut Families<'_>) {
+        families.gauge(
+            "ringgate_config_generation",
+            "Reloads that took effect since the start.",
+            self.reloads.generation.value(),
+        );
+        let mut reloads = families.family(
+            "ringgate_config_reloads_total",
+            Kind::Counter,
+            "Reloads, by what came of them.",
+        );
+        reloads.sample(&[("result", "success")], self.reloads.successes.value());
+        reloads.sample(&[("result", "failure")], self.reloads.failures.value());
+    }
+
     fn render_edge(&self, families: &mut Families<'_>) {
         families.counter(
             "ringgate_connections_accepted_total",
@@ -173,12 +192,31 @@ impl Registry {
         let mut refused = families.family(
             "ringgate_requests_refused_total",
             Kind::Counter,
-            "Connections and requests that ended without a tunnel, by reason.",
+            "Connections and requests that ended without a tunnel or an answer of their API, by reason.",
         );
         let of_edge = |position| !is_tunnel_end(position);
         for (reason, n) in reasons(self.edges.iter().map(|edge| &edge.refused), of_edge) {
             refused.sample(&[("reason", reason)], n);
         }
+        let mut calls = families.family(
+            "ringgate_calls_total",
+            Kind::Counter,
+            "Calls that were no upgrades, by the class of the status they got.",
+        );
+        let by_class = self.edges.iter().map(|edge| edge.calls.values());
+        for (status, n) in sum_by_label(by_class) {
+            calls.sample(&[("status", status)], n);
+        }
+        families.counter(
+            "ringgate_backend_connections_reused_total",
+            "Calls asked on a connection that an earlier call had left.",
+            self.edge(|edge| &edge.backends_reused),
+        );
+        families.gauge(
+            "ringgate_backend_connections_idle",
+            "Connections to backends that wait for a call.",
+            self.edge(|edge| &edge.backends_idle),
+        );
         families.counter(
             "ringgate_backend_connects_total",
             "Connects to backends that were tried.",
@@ -413,7 +451,7 @@ mod tests {
             relay_buffer_bytes: 1 << 20,
             relay_spill_bytes_max: 1 << 18,
         };
-        let mut registry = Registry::new(facts, AccessLog::off().0);
+        let mut registry = Registry::new(facts, AccessLog::off().0, Arc::default());
         for _ in 0..workers {
             registry.add_worker(Arc::default(), Arc::default());
         }
@@ -469,7 +507,7 @@ mod tests {
         let labels = labels.strip_suffix('}').unwrap();
         for label in labels.split(',').filter(|label| !label.is_empty()) {
             let (name, value) = label.split_once('=').unwrap();
-            assert!(["reason", "side", "code", "le", "version"].contains(&name));
+            assert!(["reason", "side", "code", "le", "status", "version"].contains(&name));
             assert!(value.len() > 2 && value.starts_with('"') && value.ends_with('"'));
         }
     }

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Serialize, Serializer};
 
 /// A moment as RFC 3339 writes it, in UTC with milliseconds.
-pub(super) struct Utc(pub(super) SystemTime);
+pub(crate) struct Utc(pub(crate) SystemTime);
 
 impl Serialize for Utc {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -28,6 +28,24 @@ impl fmt::Display for Utc {
             second / 60 % 60,
             second % 60,
             since.subsec_millis(),
+        )
+    }
+}
+
+/// A moment as `20261126T115200Z`, in UTC: the form that the cloud's signatures have (spec 7.2).
+pub(crate) struct Basic(pub(crate) SystemTime);
+
+impl fmt::Display for Basic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let since = self.0.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let (year, month, day) = civil(since.as_secs() / 86_400);
+        let second = since.as_secs() % 86_400;
+        write!(
+            f,
+            "{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z",
+            second / 3600,
+            second / 60 % 60,
+            second % 60,
         )
     }
 }
@@ -118,5 +136,6 @@ mod tests {
             HttpDate(UNIX_EPOCH).to_string(),
             "Thu, 01 Jan 1970 00:00:00 GMT"
         );
+        assert_eq!(Basic(moment).to_string(), "19941106T084937Z");
     }
 }

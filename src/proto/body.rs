@@ -34,11 +34,11 @@ impl From<Body> for BodyLength {
 pub enum BodyError {
     /// Not 1 to 15 hexadecimal digits.
     ChunkSize,
-    /// Extensions of a chunk that are none, or too long.
+    /// Extensions of a chunk that are none, or too long, or too many beside the data.
     ChunkExtension,
     /// A line, or a chunk's data, that CRLF does not end.
     LineEnd,
-    /// A trailer field that is none.
+    /// A trailer field that is none, or that may stand in a head only (RFC 9110 §6.5.1).
     Trailer,
     TrailersTooLong,
 }
@@ -74,21 +74,34 @@ impl BodyScanner {
     /// How many of `bytes`, which follow those of the calls before, belong to the body: fewer than all only if it ends
     /// within them. After an error none of them does.
     pub fn scan(&mut self, bytes: &[u8]) -> Result<usize, BodyError> {
+        self.decode(bytes, &mut |_| {})
+    }
+
+    /// As `scan`; `data` is given what the body says, without the framing around it.
+    pub fn decode(
+        &mut self,
+        bytes: &[u8],
+        data: &mut dyn FnMut(&[u8]),
+    ) -> Result<usize, BodyError> {
         match &mut self.state {
             State::Length(left) => {
                 let taken =
                     usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
                 *left = left.saturating_sub(taken as u64);
+                data(bytes.get(..taken).unwrap_or_default());
                 Ok(taken)
             }
             State::Chunked(chunked) => {
-                let scanned = chunked.scan(bytes);
+                let scanned = chunked.scan(bytes, data);
                 if let Err(error) = scanned {
                     self.state = State::Broken(error);
                 }
                 scanned
             }
-            State::UntilClose => Ok(bytes.len()),
+            State::UntilClose => {
+                data(bytes);
+                Ok(bytes.len())
+            }
             State::Broken(error) => Err(*error),
         }
     }

@@ -3,12 +3,16 @@
 //! The first bytes of `data` choose settings and where to cut, the others are the input.
 #![forbid(unsafe_code)]
 
+mod framing;
+
 use std::fmt::Debug;
 
 use super::body::{BodyLength, BodyScanner};
 use super::frame::{FrameError, FrameScanner, Masking, Tally};
 use super::handshake::{self, Extensions, Intent};
 use super::head::{self, Field, HeadError, HeadLimits, HeadSeeker, RequestHead, is_token};
+use super::proxy_protocol::{self, HEADER_BYTES_MAX};
+pub use framing::{fuzz_request_framing, fuzz_response_framing};
 
 /// Prefixes longer than this are not all tried, as that takes time by the square of it.
 const PREFIX_BYTES_MAX: usize = 512;
@@ -98,6 +102,28 @@ fn check_facts(request: &RequestHead, input: &[u8]) {
             host.is_none_or(|host| !host.is_empty()),
             "a host has a name"
         );
+    }
+}
+
+/// PROXY headers: a prefix says *more* or what the whole says, and what follows a header changes nothing.
+pub fn fuzz_proxy_protocol(input: &[u8]) {
+    let whole = proxy_protocol::decode(input);
+    for len in 0..=input.len().min(PREFIX_BYTES_MAX) {
+        let (prefix, _) = input.split_at(len);
+        let decoded = proxy_protocol::decode(prefix);
+        assert!(
+            decoded == Ok(None) || decoded == whole,
+            "the first {len} bytes say {decoded:?}, all say {whole:?}"
+        );
+    }
+    match whole {
+        Ok(Some(header)) => {
+            assert!(header.len <= input.len().min(HEADER_BYTES_MAX));
+            let (exact, _) = input.split_at(header.len);
+            assert_eq!(proxy_protocol::decode(exact), whole, "nothing is missing");
+        }
+        Ok(None) => assert!(input.len() < HEADER_BYTES_MAX, "it has an end"),
+        Err(_) => {}
     }
 }
 
@@ -423,5 +449,8 @@ mod tests {
         replay("handshake", fuzz_handshake);
         replay("body", fuzz_body);
         replay("frame", fuzz_frame);
+        replay("proxy_protocol", fuzz_proxy_protocol);
+        replay("request_framing", fuzz_request_framing);
+        replay("response_framing", fuzz_response_framing);
     }
 }

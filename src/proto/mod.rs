@@ -6,3 +6,4 @@ pub mod frame;
 pub mod fuzz;
 pub mod handshake;
 pub mod head;
+pub mod proxy_protocol;

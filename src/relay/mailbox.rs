@@ -7,15 +7,34 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use futures_channel::oneshot;
+
+use super::Limits;
+use super::drain::DrainOrder;
 use super::handover::Tunnel;
+use super::listing::{Filter, Listed};
+use super::policy::PolicyChanges;
 use crate::connections::Place;
+use crate::observe::request_id::RequestId;
 
 /// What a relay is told.
 #[derive(Debug)]
 pub(super) enum Command {
     Adopt(Box<Tunnel>),
-    /// Close 1001 to every tunnel, at a frame boundary.
-    Drain,
+    /// Close frames to tunnels, in turn.
+    Drain(Arc<DrainOrder>),
+    /// Other rules for open tunnels.
+    Change(Arc<PolicyChanges>),
+    /// Other bounds for all tunnels.
+    Limit(Limits),
+    /// Which tunnels are open?
+    List(Arc<Filter>, oneshot::Sender<Listed>),
+    /// Close this tunnel, if it is here, with this code.
+    End {
+        id: RequestId,
+        code: u16,
+        reply: oneshot::Sender<bool>,
+    },
     /// Close every tunnel at once, and end.
     Stop,
 }
@@ -72,9 +91,33 @@ impl RelayHandle {
         self.tell(Command::Adopt(Box::new(tunnel)));
     }
 
-    /// Has every tunnel closed politely.
-    pub fn drain(&self) {
-        self.tell(Command::Drain);
+    /// Has tunnels closed politely.
+    pub fn drain(&self, order: Arc<DrainOrder>) {
+        self.tell(Command::Drain(order));
+    }
+
+    /// Has open tunnels live by other rules.
+    pub fn change(&self, changes: Arc<PolicyChanges>) {
+        self.tell(Command::Change(changes));
+    }
+
+    /// Has all tunnels live within other bounds, as far as these can change: what memory was set aside for stays.
+    pub fn limit(&self, limits: Limits) {
+        self.tell(Command::Limit(limits));
+    }
+
+    /// Asks which tunnels are open. No answer means that the relay has ended.
+    pub fn list(&self, filter: &Arc<Filter>) -> oneshot::Receiver<Listed> {
+        let (reply, listed) = oneshot::channel();
+        self.tell(Command::List(Arc::clone(filter), reply));
+        listed
+    }
+
+    /// Has one tunnel closed politely, with this code. The answer says whether it is one of this relay.
+    pub fn end(&self, id: RequestId, code: u16) -> oneshot::Receiver<bool> {
+        let (reply, found) = oneshot::channel();
+        self.tell(Command::End { id, code, reply });
+        found
     }
 
     /// Has every tunnel closed at once; the relay ends when it is at rest.

@@ -1,10 +1,11 @@
 //! What a tunnel has to know of its API: small, immutable, shared by all tunnels of one API.
 #![forbid(unsafe_code)]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How strictly the relay looks at frames.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum FrameMode {
     /// RFC 6455 is enforced: a violation ends the tunnel with 1002.
     #[default]
@@ -16,7 +17,7 @@ pub enum FrameMode {
 }
 
 /// How an idle tunnel is ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum IdleEnd {
     /// Close 1001 to both sides at a frame boundary.
     #[default]
@@ -26,16 +27,42 @@ pub enum IdleEnd {
 }
 
 /// The rules a tunnel lives by.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TunnelPolicy {
     /// Name of the API, for metrics and logs.
     pub api: String,
     pub group: String,
     pub environment: String,
+    /// Which of the API's backends: the name of a backend policy, empty for the default one.
+    pub backend: String,
     /// Nothing relayed for this long ends the tunnel (spec 1.4).
     pub idle_timeout: Duration,
     pub idle_end: IdleEnd,
     pub frames: FrameMode,
     /// Most wire bytes of one message, 0 for no limit; more ends the tunnel with 1009.
     pub message_bytes_max: u64,
+}
+
+/// Policies that open tunnels live by, and those that take their place.
+#[derive(Clone, Debug, Default)]
+pub struct PolicyChanges(Vec<(Arc<TunnelPolicy>, Arc<TunnelPolicy>)>);
+
+impl PolicyChanges {
+    /// Pairs of an old policy and the one that whoever lives by it is to live by.
+    pub fn new(mut pairs: Vec<(Arc<TunnelPolicy>, Arc<TunnelPolicy>)>) -> Self {
+        pairs.sort_unstable_by_key(|(old, _)| Arc::as_ptr(old));
+        Self(pairs)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What takes the place of `current`, if anything does.
+    pub(super) fn successor(&self, current: &Arc<TunnelPolicy>) -> Option<&Arc<TunnelPolicy>> {
+        let at = self
+            .0
+            .binary_search_by_key(&Arc::as_ptr(current), |(old, _)| Arc::as_ptr(old));
+        self.0.get(at.ok()?).map(|(_, new)| new)
+    }
 }

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::drain::{DrainOrder, Pace, Which};
 use super::policy::{FrameMode, IdleEnd, TunnelPolicy};
 use super::{Endpoint, Limits, RelayHandle, Tunnel, prepare};
+use crate::close::DrainCause;
 use crate::config::Scheme;
 use crate::observe::access_log::{AccessLog, TunnelFacts};
 use crate::observe::metrics::RelayMetrics;
@@ -61,6 +63,7 @@ impl Running {
             api: "API01".into(),
             group: "DEFAULT".into(),
             environment: "RELEASE".into(),
+            backend: String::new(),
             idle_timeout: Duration::from_secs(60),
             idle_end: IdleEnd::Close,
             frames: FrameMode::Strict,
@@ -180,7 +183,11 @@ fn drain_tells_both_sides() {
     client.write_all(&[0x89, 0x80, 0, 0, 0, 0]).unwrap();
     let mut ping = [0; 6];
     backend.read_exact(&mut ping).unwrap();
-    relay.handle.drain();
+    relay.handle.drain(Arc::new(DrainOrder::new(
+        Which::All,
+        Pace::default(),
+        DrainCause::Stop,
+    )));
     let mut close = [0; 4];
     client.read_exact(&mut close).unwrap();
     assert_eq!(close, [0x88, 12, 0x03, 0xe9]);
@@ -291,7 +298,11 @@ fn tls_carries_messages(tls13: bool) {
         writer.join().unwrap();
         assert!(received == back);
     }
-    relay.handle.drain();
+    relay.handle.drain(Arc::new(DrainOrder::new(
+        Which::All,
+        Pace::default(),
+        DrainCause::Stop,
+    )));
     let mut close = [0; 4];
     client.read_exact(&mut close).unwrap();
     assert_eq!(close, [0x88, 12, 0x03, 0xe9]);

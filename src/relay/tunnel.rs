@@ -16,6 +16,7 @@ mod ending;
 mod poll;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::end::{End, Input, Life, Operation};
 use super::half::{Fate, Half};
@@ -106,9 +107,24 @@ impl Tunnel {
         }
     }
 
+    /// Other rules hold from now on; how frames are looked at stays as it was at the start.
+    pub(super) fn live_by(&mut self, policy: Arc<TunnelPolicy>) {
+        self.policy = policy;
+    }
+
     /// Why the tunnel ends.
     pub(super) fn reason(&self) -> CloseReason {
         self.reason.unwrap_or(CloseReason::Finished)
+    }
+
+    /// How long nothing has been relayed, to a tick.
+    pub(super) fn idle_at(&self, now: Tick) -> Duration {
+        Tick::STEP * now.0.saturating_sub(self.active.0)
+    }
+
+    /// It is on its way out.
+    pub(super) fn is_closing(&self) -> bool {
+        self.stage != Stage::Open
     }
 
     /// Who sent the first Close frame, if anybody but us.

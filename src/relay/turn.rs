@@ -1,20 +1,25 @@
 //! The loop of a relay: one turn sleeps in the ring, gathers what completed, lets the tunnels handle it, and carries out
 //! what they want. It is the only one here that knows of slots, the wheel and the ring at once.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use slab::Slab;
 
+use super::drain::{Drain, DrainOrder, Target};
 use super::handover::{Endpoint, Tunnel as NewTunnel};
+use super::listing::{Listing, SLOTS_PER_TURN, TunnelInfo};
 use super::mailbox::Permit;
+use super::policy::PolicyChanges;
 use super::shelf::{Batches, Bounds, Context, Shelf, Tick};
 use super::tunnel::{Action, Early, Reset, Start, Tunnel};
 use crate::buffer::OwnedPool;
 use crate::close::{CloseReason, Side};
 use crate::observe::access_log::{AccessLog, Traffic, TunnelEnd, TunnelFacts};
 use crate::observe::metrics::RelayMetrics;
+use crate::observe::request_id::RequestId;
 use crate::timer::Wheel;
 use crate::uring::{Completion, OpKind, Received, Ring, Token, Wait};
 
@@ -43,8 +48,12 @@ pub(super) struct Relay<R> {
     touched: Vec<u32>,
     /// Sockets that wait for free buffers.
     starved: Vec<Token>,
-    /// Tunnels that still come are ended at once, politely.
-    draining: bool,
+    /// Orders to end tunnels, oldest first.
+    drains: Vec<Drain>,
+    /// What the latest reload changed, for tunnels that come by what was before it.
+    changes: Option<Arc<PolicyChanges>>,
+    /// Questions about open tunnels, oldest first.
+    listings: VecDeque<Listing>,
     /// The last tick at which waiting bytes were copied out of the provided buffers.
     spilled_at: Tick,
 }
@@ -54,6 +63,28 @@ struct Slot {
     generation: u16,
     touched: bool,
     record: Box<Record>,
+}
+
+impl Slot {
+    fn info(&self, age: Duration, now: Tick) -> TunnelInfo {
+        let facts = &self.record.facts;
+        let queued = |side| self.tunnel.half(side).queued_bytes();
+        TunnelInfo {
+            id: facts.id,
+            policy: Arc::clone(&facts.policy),
+            scheme: facts.scheme,
+            client: facts.client,
+            backend: facts.backend,
+            opened_at: facts.opened_at,
+            age,
+            idle: self.tunnel.idle_at(now),
+            from_client: traffic(&self.tunnel, Side::Client),
+            from_backend: traffic(&self.tunnel, Side::Backend),
+            waiting_for_backend: queued(Side::Client),
+            waiting_for_client: queued(Side::Backend),
+            closing: self.tunnel.is_closing(),
+        }
+    }
 }
 
 /// What the log line at the end needs, and what is given back then.
@@ -103,7 +134,9 @@ impl<R: Ring> Relay<R> {
             completions: Vec::new(),
             touched: Vec::new(),
             starved: Vec::new(),
-            draining: false,
+            drains: Vec::new(),
+            changes: None,
+            listings: VecDeque::new(),
             spilled_at: Tick(0),
         }
     }
@@ -115,10 +148,12 @@ impl<R: Ring> Relay<R> {
     }
 
     fn wait(&self) -> Wait {
-        let Some(next) = self.wheel.next_tick() else {
+        let of_tick = |tick| self.began + Tick::STEP * u32::try_from(tick).unwrap_or(u32::MAX);
+        let timer = self.wheel.next_tick().map(of_tick);
+        let turns = self.drains.iter().filter_map(Drain::next_turn);
+        let Some(at) = turns.chain(timer).min() else {
             return Wait::Forever;
         };
-        let at = self.began + Tick::STEP * u32::try_from(next).unwrap_or(u32::MAX);
         let left = at.saturating_duration_since(self.now);
         if left.is_zero() {
             Wait::No
@@ -133,6 +168,8 @@ impl<R: Ring> Relay<R> {
         self.tick = Tick::at(now.saturating_duration_since(self.began));
         let woken = self.handle_completions();
         self.handle_timers();
+        self.end_drained();
+        self.look_through();
         self.feed_starved();
         self.relieve_pressure();
         self.drive();
@@ -183,10 +220,15 @@ impl<R: Ring> Relay<R> {
             client,
             backend,
             extensions,
-            policy,
-            facts,
+            mut policy,
+            mut facts,
             permit,
         } = new;
+        // It may have been agreed on while a reload was under way.
+        if let Some(newer) = self.changes.as_ref().and_then(|c| c.successor(&policy)) {
+            policy = Arc::clone(newer);
+            facts.policy = Arc::clone(newer);
+        }
         let now = self.tick;
         let (client, client_early) = self.take_endpoint(client);
         let (backend, backend_early) = self.take_endpoint(backend);
@@ -249,17 +291,122 @@ impl<R: Ring> Relay<R> {
             tunnel.begin(Side::Backend, backend, cx);
             tunnel.begin(Side::Client, client, cx);
         });
-        if self.draining {
-            self.with(slot, |tunnel, cx| tunnel.end_with(CloseReason::Drained, cx));
+        let target = Target {
+            slot,
+            generation: self.generation,
+        };
+        let newcomers_too = |drain: &&mut Drain| drain.order.is_about_all();
+        if let Some(drain) = self.drains.iter_mut().find(newcomers_too) {
+            drain.add(target);
+            self.end_drained();
         }
     }
 
-    /// Ends every tunnel politely, and those that still come.
-    pub(super) fn drain(&mut self) {
-        self.draining = true;
+    /// Takes an order to end tunnels.
+    pub(super) fn drain(&mut self, order: Arc<DrainOrder>) {
+        let target = |(key, slot): (usize, &Slot)| {
+            let target = Target {
+                slot: u32::try_from(key).ok()?,
+                generation: slot.generation,
+            };
+            order.includes(&slot.record.facts).then_some(target)
+        };
+        let targets = self.slots.iter().filter_map(target).collect();
+        let seed = (self.shelf.mask)();
+        self.drains.push(Drain::new(order, targets, self.now, seed));
+        self.end_drained();
+    }
+
+    /// Has open tunnels live by other rules. Their next look at the time is moved where it has to come earlier.
+    pub(super) fn change(&mut self, changes: Arc<PolicyChanges>) {
         for slot in self.keys() {
-            self.with(slot, |tunnel, cx| tunnel.end_with(CloseReason::Drained, cx));
+            let Some(entry) = self.slots.get_mut(slot as usize) else {
+                continue;
+            };
+            let facts = &mut entry.record.facts;
+            let Some(policy) = changes.successor(&facts.policy) else {
+                continue;
+            };
+            facts.policy = Arc::clone(policy);
+            self.with(slot, |tunnel, _| tunnel.live_by(Arc::clone(policy)));
         }
+        self.changes = (!changes.is_empty()).then_some(changes);
+    }
+
+    /// Ends the tunnels whose turn has come.
+    fn end_drained(&mut self) {
+        if self.drains.is_empty() {
+            return;
+        }
+        let now = self.now;
+        let mut drains = std::mem::take(&mut self.drains);
+        for drain in &mut drains {
+            while let Some(target) = drain.pop(now) {
+                self.end_in_turn(target, &drain.order);
+            }
+        }
+        drains.retain(|drain| !drain.is_over());
+        self.drains = drains;
+    }
+
+    fn end_in_turn(&mut self, target: Target, order: &DrainOrder) {
+        let slot = self.slots.get(target.slot as usize);
+        if slot.is_none_or(|slot| slot.generation != target.generation) {
+            return order.count_left();
+        }
+        order.count_closed();
+        let reason = CloseReason::Drained(order.cause());
+        self.with(target.slot, |tunnel, cx| tunnel.end_with(reason, cx));
+    }
+
+    /// Sets other bounds. Each tunnel looks at them anew, since a deadline may have moved.
+    pub(super) fn limit(&mut self, bounds: Bounds) {
+        self.shelf.bounds = bounds;
+        for slot in self.keys() {
+            self.with(slot, |_, _| ());
+        }
+    }
+
+    /// Takes a question about the open tunnels.
+    pub(super) fn list(&mut self, listing: Listing) {
+        self.listings.push_back(listing);
+    }
+
+    /// Whether somebody waits for an answer.
+    pub(super) fn is_listing(&self) -> bool {
+        !self.listings.is_empty()
+    }
+
+    /// Goes on with the oldest question.
+    fn look_through(&mut self) {
+        let Some(listing) = self.listings.front_mut() else {
+            return;
+        };
+        let (from, to) = (listing.next, listing.next + SLOTS_PER_TURN);
+        for key in from..to {
+            if let Some(slot) = self.slots.get(key) {
+                let age = self.now.saturating_duration_since(slot.record.opened);
+                listing.look_at(slot.info(age, self.tick));
+            }
+        }
+        listing.next = to;
+        if (listing.is_abandoned() || to >= self.slots.capacity())
+            && let Some(listing) = self.listings.pop_front()
+        {
+            listing.answer();
+        }
+    }
+
+    /// Closes one tunnel politely. `false` if it is not here.
+    pub(super) fn end(&mut self, id: RequestId, code: u16) -> bool {
+        let is_it = |(_, slot): &(usize, &Slot)| slot.record.facts.id == id;
+        let found = self.slots.iter().find(is_it);
+        let Some(slot) = found.and_then(|(key, _)| u32::try_from(key).ok()) else {
+            return false;
+        };
+        let reason = CloseReason::Ordered(code);
+        self.with(slot, |tunnel, cx| tunnel.end_with(reason, cx));
+        true
     }
 
     /// Ends every tunnel at once.

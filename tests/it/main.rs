@@ -13,11 +13,21 @@
 mod support;
 
 mod admin;
+mod call;
+mod calls;
 mod cli;
+mod curl;
+mod doctor;
 mod faults;
+mod framing;
 mod handshake;
 mod messages;
 mod peers;
+mod proxy_protocol;
 mod refusals;
+mod reload;
+mod sandbox;
+mod socketio;
 mod stop;
 mod tls;
+mod tuning;

@@ -1,12 +1,13 @@
 //! Signals, and the way out.
 
 use std::net::TcpStream;
+use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
 use crate::support::backend::Backend;
 use crate::support::client::Client;
 use crate::support::frame::{BINARY, CLOSE, TEXT, close, encode, masked, unmasked};
-use crate::support::program::Ringgate;
+use crate::support::program::{Ringgate, Workspace};
 use crate::support::settings::Settings;
 use crate::support::{TRANSPORTS, Transport, eventually};
 
@@ -50,6 +51,95 @@ fn term_closes_every_tunnel_with_1001_and_exits_with_0() {
         assert_eq!(line["blame"], "proxy");
         assert_eq!(program.wait().code(), Some(0));
     }
+}
+
+#[test]
+fn a_drain_for_a_restart_says_1012_and_cuts_no_message() {
+    let backend = polite();
+    let settings = Settings::hello(backend.address)
+        .with("[drain]\ncause = \"restart\"\nover = \"1s\"\nlimit = \"60s\"\n[timeouts]\nclose_grace = \"60s\"");
+    let mut program = Ringgate::run(&settings);
+    let open = |number: usize| {
+        let mut client = program.connect();
+        client.upgrade("/hello");
+        client.send(masked(TEXT, b"x"));
+        client.read_frame();
+        // Every other one is in the middle of a message when its turn comes.
+        let message = encode(0x80 | BINARY, &[7; 2_000], true);
+        let cut = if number.is_multiple_of(2) {
+            900
+        } else {
+            message.len()
+        };
+        let (now, later) = message.split_at(cut);
+        client.send(now);
+        (client, later.to_vec())
+    };
+    let mut clients: Vec<_> = (0..100).map(open).collect();
+    program.signal("TERM");
+    for (client, later) in &mut clients {
+        client.send(&*later);
+        // The echo comes before the Close or not at all, and never in part.
+        let mut frame = client.read_frame();
+        if frame.opcode == BINARY {
+            assert_eq!(frame.payload, [7; 2_000]);
+            frame = client.read_frame();
+        }
+        assert_eq!(frame.close_code(), Some(1012));
+        client.send(masked(CLOSE, &close(1012, "")));
+        client.assert_closed();
+    }
+    for _ in &clients {
+        assert_eq!(backend.result(), (Some(1012), true));
+    }
+    assert_eq!(program.wait().code(), Some(0));
+    assert!(program.errors().contains("drained"), "{}", program.errors());
+}
+
+#[test]
+fn probes_learn_of_a_stop_before_the_listeners_close() {
+    let backend = polite();
+    let settings = Settings::hello(backend.address).with("[drain]\nnotice = \"60s\"");
+    let mut program = Ringgate::run(&settings);
+    program.signal("TERM");
+    eventually("readyz says 503", || program.admin("/readyz").0 == 503);
+    // Who comes meanwhile is served as ever.
+    let mut client = program.connect();
+    client.upgrade("/hello");
+    client.send(masked(TEXT, b"x"));
+    assert_eq!(client.read_frame().payload, b"x");
+    program.signal("TERM");
+    assert_eq!(program.wait().code(), Some(0));
+    client.rest();
+}
+
+#[test]
+fn the_supervisor_hears_of_readiness_and_of_the_end() {
+    let backend = polite();
+    let settings = Settings::hello(backend.address);
+    let workspace = Workspace::new();
+    let path = workspace.path("notify.sock");
+    let supervisor = UnixDatagram::bind(&path).unwrap();
+    supervisor
+        .set_read_timeout(Some(Duration::from_secs(15)))
+        .unwrap();
+    let hear = || {
+        let mut text = [0; 4096];
+        let len = supervisor.recv(&mut text).unwrap();
+        String::from_utf8(text[..len].to_vec()).unwrap()
+    };
+    let mut program = Ringgate::run_in(workspace, &settings, |command| {
+        command.env("NOTIFY_SOCKET", &path);
+        command.env("WATCHDOG_USEC", "100000");
+    });
+    assert!(hear().contains("READY=1\nSTATUS=serving"));
+    for _ in 0..3 {
+        assert_eq!(hear().trim(), "WATCHDOG=1");
+    }
+    program.signal("TERM");
+    let told = std::iter::repeat_with(hear).find(|text| !text.contains("WATCHDOG"));
+    assert!(told.unwrap().contains("STOPPING=1\nSTATUS=draining"));
+    assert_eq!(program.wait().code(), Some(0));
 }
 
 #[test]
@@ -169,7 +259,7 @@ fn hangup_is_survived() {
     let mut client = tunnels(&program, 1).remove(0);
     program.signal("HUP");
     eventually("the message about it", || {
-        program.errors().contains("SIGHUP")
+        program.errors().contains("nothing to reload")
     });
     client.send(masked(TEXT, b"still here"));
     assert_eq!(client.read_frame().payload, b"still here");

@@ -1,6 +1,8 @@
 //! From files to a catalog or a report.
 
 use super::*;
+use crate::catalog::load_with_definitions;
+use crate::definition::{Definition, OasVersion, Syntax};
 
 /// A copy of an example beside a certificate made for it.
 fn example(folder: &str) -> tempfile::TempDir {
@@ -35,6 +37,34 @@ fn every_example_loads_without_a_complaint() {
         count += 1;
     }
     assert!(count > 0);
+}
+
+#[test]
+fn every_group_of_the_catalogue_is_exported_as_it_is() {
+    let copy = example("catalogue");
+    let (loaded, definitions) = load_with_definitions(&copy.path().join("ringgate.toml")).unwrap();
+    let mut groups: Vec<&str> = definitions.iter().map(|d| d.group.as_str()).collect();
+    groups.dedup();
+    assert_eq!(groups, ["chat", "DEFAULT", "shop", "telemetry"]);
+    for group in groups {
+        let of_group = |d: &&Definition| d.group == group;
+        let definitions: Vec<Definition> = definitions.iter().filter(of_group).cloned().collect();
+        let environments = &definitions[0].environments;
+        let mut once = None;
+        for (version, syntax, file) in [
+            (OasVersion::Swagger2, Syntax::Json, "a.json"),
+            (OasVersion::OpenApi3, Syntax::Yaml, "a.yaml"),
+        ] {
+            let text = definition::export(&definitions, version, syntax).unwrap();
+            let (read, complaints) = definition::parse(file, &text, environments, &loaded.config);
+            assert_eq!(complaints, [], "{text}");
+            let mut read = read.unwrap();
+            read.erase_places();
+            let count: usize = definitions.iter().map(|d| d.apis.len()).sum();
+            assert_eq!(read.apis.len(), count, "{text}");
+            assert_eq!(once.get_or_insert_with(|| read.clone()), &read);
+        }
+    }
 }
 
 #[test]

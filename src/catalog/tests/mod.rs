@@ -2,14 +2,17 @@
 #![expect(clippy::indexing_slicing, reason = "a test may fail loudly")]
 
 mod building;
+mod explaining;
+mod hosts;
 mod loading;
+mod matching;
+mod paths;
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 
-use super::path::encode;
 use super::*;
 use crate::config::{Config, Protection};
 use crate::definition;
@@ -318,45 +321,7 @@ fn the_stage_selects_the_environment() {
     }
 }
 
-#[test]
-fn a_path_is_copied_only_where_it_changes() {
-    for path in ["/", "/hello", "/a//b", "/a.b/c..", "/~x;y=1"] {
-        assert!(matches!(normalize(path), Ok(Cow::Borrowed(_))), "{path}");
-    }
-}
-
-/// The normal form as a request would have to write it.
-fn written(form: &[u8]) -> String {
-    form.iter()
-        .map(|byte| {
-            if *byte == b'/' {
-                "/".to_owned()
-            } else {
-                format!("%{byte:02x}")
-            }
-        })
-        .collect()
-}
-
 proptest! {
-    #[test]
-    fn a_normal_form_is_its_own_and_never_climbs(path in "/?([a-c.%/25eEfF]|%2e|%2F|\\.\\./|é){0,12}") {
-        if let Ok(form) = normalize(&path) {
-            prop_assert!(form.starts_with(b"/"));
-            prop_assert!(form.split(|b| *b == b'/').all(|segment| segment != b"." && segment != b".."));
-            let text = written(&form);
-            let again = normalize(&text);
-            prop_assert_eq!(again.as_deref(), Ok(&*form));
-        }
-    }
-
-    #[test]
-    fn encoding_keeps_what_is_matched(path in "/[ -~é]{0,12}") {
-        let encoded = encode(&path);
-        prop_assert!(encoded.bytes().all(|b| b.is_ascii_graphic() && b != b'?' && b != b'#'));
-        prop_assert_eq!(encode(&encoded), encoded.clone());
-    }
-
     #[test]
     fn routing_never_panics(host in ".{0,40}", method in "[A-Z]{0,8}", path in "\\PC{0,40}", stage in proptest::option::of(".{0,8}")) {
         let catalog = sample();

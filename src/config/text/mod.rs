@@ -1,5 +1,9 @@
 //! `ringgate.toml` from text to values, with every mistake reported and nothing opened.
 
+mod addresses;
+mod domains;
+mod features;
+mod orchestration;
 mod routing;
 mod settings;
 
@@ -51,10 +55,12 @@ pub(super) fn read(file: &str, text: &str) -> Draft {
             complaints: syntax_errors,
         },
         complaints: Complaints::plain(file),
+        listeners_complete: true,
     };
     if let Some(mut top) = Item::root(&root).table(&mut reader.complaints) {
         reader.settings(&mut top);
         reader.routing(&mut top);
+        reader.features(&mut top, &root);
         if !broken {
             // What is missing or unknown in a broken file may only be what the breakage took along.
             reader.check_whole(&top);
@@ -83,6 +89,8 @@ struct Reader {
     base: PathBuf,
     draft: Draft,
     complaints: Complaints,
+    /// Whether every listener of the file could be read.
+    listeners_complete: bool,
 }
 
 impl Reader {

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use super::settings::{addresses, tunnel};
+use super::addresses::{addresses, client_address, proxies};
+use super::settings::tunnel;
 use super::{CertificateFiles, DefinitionFiles, Reader, set};
 use crate::catalog::{DEFAULT_GROUP, RELEASE};
-use crate::config::{ApiRules, Domain, DomainPort, Environment, Listener, Protection, Scheme};
+use crate::config::{ApiRules, Environment, Listener, PathEscapes, Protection, Scheme};
 use crate::definition::is_variable_name;
 use crate::document::{Item, Table, plural};
 
@@ -17,12 +18,20 @@ const PROTOCOLS: [(&str, Scheme); 4] = [
     ("ws", Scheme::Http),
 ];
 
+/// Spec 2.4: the feature `api_uri_no_escape` is `keep`.
+const ESCAPES: [(&str, PathEscapes); 2] = [
+    ("decode", PathEscapes::Decoded),
+    ("keep", PathEscapes::Kept),
+];
+
 /// Spec 2.3: variables per group and environment.
 const VARIABLES_MAX: usize = 50;
 
 impl Reader {
     pub(super) fn routing(&mut self, top: &mut Table<'_>) {
+        let errors = self.complaints.errors();
         self.sections(top, "listeners", Self::listener);
+        self.listeners_complete = errors == self.complaints.errors();
         let mut default = None;
         self.sections(top, "certificates", |reader, table| {
             reader.certificate(table, &mut default)
@@ -32,20 +41,33 @@ impl Reader {
             let chosen = self.draft.certificates.remove(default);
             self.draft.certificates.insert(0, chosen);
         }
-        self.section(top, "routing", |reader, table| {
-            let routing = &mut reader.draft.config.routing;
-            if let Some(item) = table.take("inbound_addresses") {
-                routing.inbound_addresses = addresses(&item, &mut reader.complaints);
-            }
-            let any = table
-                .take("any_address")
-                .and_then(|item| item.boolean(&mut reader.complaints));
-            set(&mut routing.any_address, any);
-        });
+        self.section(top, "routing", Self::hosts_and_paths);
         self.sections(top, "environments", Self::environment);
         self.sections(top, "definitions", Self::definition);
         self.sections(top, "domains", Self::domain);
+        // After the domains, with which their debugging domains may not collide.
+        self.sections(top, "groups", Self::group);
+        self.sections(top, "orchestrations", Self::orchestration);
         self.sections(top, "apis", Self::api_rules);
+    }
+
+    fn hosts_and_paths(&mut self, table: &mut Table<'_>) {
+        let routing = &mut self.draft.config.routing;
+        if let Some(item) = table.take("inbound_addresses") {
+            routing.inbound_addresses = addresses(&item, &mut self.complaints);
+        }
+        let any = table
+            .take("any_address")
+            .and_then(|item| item.boolean(&mut self.complaints));
+        set(&mut routing.any_address, any);
+        let escapes = table
+            .take("path_escapes")
+            .and_then(|item| item.choice(&ESCAPES, &mut self.complaints));
+        set(&mut routing.path_escapes, escapes);
+        let client = table
+            .take("client_address")
+            .and_then(|item| client_address(&item, &mut self.complaints));
+        set(&mut routing.client_address, client);
     }
 
     fn listener(&mut self, table: &mut Table<'_>) {
@@ -64,7 +86,16 @@ impl Reader {
             )
         });
         let scheme = protocol.and_then(|item| item.choice(&PROTOCOLS, complaints));
-        let (Some(address), Some(item), Some(scheme)) = (parsed, address, scheme) else {
+        let proxies = match table.take("proxy_protocol") {
+            Some(item) => proxies(&item, complaints),
+            None => Some(Vec::new()),
+        };
+        let freebind = table
+            .take("freebind")
+            .and_then(|item| item.boolean(complaints));
+        let (Some(address), Some(item), Some(scheme), Some(proxy_protocol_from)) =
+            (parsed, address, scheme, proxies)
+        else {
             return;
         };
         let listeners = &mut self.draft.config.listeners;
@@ -79,7 +110,8 @@ impl Reader {
         listeners.push(Listener {
             address,
             scheme,
-            proxy_protocol_from: Vec::new(),
+            proxy_protocol_from,
+            freebind: freebind.unwrap_or(false),
         });
     }
 
@@ -241,53 +273,6 @@ impl Reader {
         environments
     }
 
-    fn domain(&mut self, table: &mut Table<'_>) {
-        let complaints = &mut self.complaints;
-        let name = table.need(
-            "name",
-            "write name = \"api.example.com\" or \"*.example.com\"",
-            complaints,
-        );
-        let group = table.need(
-            "group",
-            "write group = \"DEFAULT\", the `info.title` of a definition",
-            complaints,
-        );
-        let group = group.and_then(|item| item.text(complaints));
-        let Some(item) = name else { return };
-        let parsed = item.parsed(
-            "a domain name, such as \"api.example.com\" or \"*.example.com\"",
-            domain_name,
-            complaints,
-        );
-        let (Some(name), Some(group)) = (parsed, group) else {
-            return;
-        };
-        let place = item.place(complaints);
-        let domains = &mut self.draft.config.routing.domains;
-        if let Some(first) = domains.iter().find(|domain| domain.name == name) {
-            complaints.push(
-                place
-                    .error(
-                        format!(
-                            "{name} leads to group {} already: {}",
-                            first.group, first.place
-                        ),
-                        "a domain belongs to one group; remove one of them",
-                    )
-                    .with_code("APIG.3305"),
-            );
-            return;
-        }
-        domains.push(Domain {
-            name,
-            group: group.to_owned(),
-            http: DomainPort::Every,
-            https: DomainPort::Every,
-            place,
-        });
-    }
-
     fn api_rules(&mut self, table: &mut Table<'_>) {
         let place = table.place(&self.complaints);
         let complaints = &mut self.complaints;
@@ -346,23 +331,4 @@ fn variable_value(text: &str) -> Option<String> {
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"_-/.:".contains(&b));
     valid.then(|| text.to_owned())
-}
-
-/// Spec 2.1, and single labels besides: the operator's own network may know `gateway` or `localhost`.
-fn domain_name(text: &str) -> Option<String> {
-    let name = text.strip_suffix('.').unwrap_or(text);
-    let labels = name.strip_prefix("*.").unwrap_or(name);
-    let address = labels.parse::<std::net::Ipv4Addr>().is_ok();
-    let valid = !address
-        && name.len() <= 255
-        && labels.split('.').count() <= 8
-        && labels.split('.').all(|label| {
-            (1..=63).contains(&label.len())
-                && !label.starts_with('-')
-                && !label.ends_with('-')
-                && label
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-        });
-    valid.then(|| name.to_ascii_lowercase())
 }

@@ -1,12 +1,16 @@
 //! The sections about the process itself: workers, limits, times, logs, and how tunnels are treated.
 
-use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::addresses::{addresses, networks};
 use super::{Reader, set};
-use crate::config::{AccessLog, LogFormat, OnUnsupported, Tunnel};
-use crate::document::{Complaints, Item, Table};
+use crate::close::DrainCause;
+use crate::config::{
+    AccessLog, ForwardedFor, HostSent, Limits, LogFormat, OnUnsupported, RemovedApis, Tunnel,
+};
+use crate::document::{Complaints, Item, Place, Table};
+use crate::relay::drain::Pace;
 use crate::relay::policy::{FrameMode, IdleEnd};
 
 const FRAMES: [(&str, FrameMode); 3] = [
@@ -19,6 +23,13 @@ const IDLE_ENDS: [(&str, IdleEnd); 2] = [
     ("close", IdleEnd::Close),
     ("disconnect", IdleEnd::Disconnect),
 ];
+
+const FORWARDED_FOR: [(&str, ForwardedFor); 2] = [
+    ("append", ForwardedFor::Append),
+    ("replace", ForwardedFor::Replace),
+];
+
+const HOSTS: [(&str, HostSent); 2] = [("backend", HostSent::Backend), ("client", HostSent::Client)];
 
 const LEVELS: [(&str, &str); 5] = [
     ("error", "error"),
@@ -33,7 +44,8 @@ const CORE_MAX: usize = 4095;
 
 /// Bounds of bounds: below them nothing works, above them the number is a slip.
 const HEAD_BYTES: RangeInclusive<u64> = 1 << 10..=1 << 20;
-const TIMES: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3600);
+pub(super) const TIMES: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(3600);
 
 impl Reader {
     pub(super) fn settings(&mut self, top: &mut Table<'_>) {
@@ -45,12 +57,22 @@ impl Reader {
             .take("on_unsupported")
             .and_then(|item| item.choice(&words, &mut self.complaints));
         set(&mut self.draft.config.definitions.on_unsupported, choice);
+        // Spec 2.7.
+        let retries = top
+            .take("retry_count_default")
+            .and_then(|item| item.integer(-1..=10, &mut self.complaints));
+        set(
+            &mut self.draft.config.definitions.retry_count,
+            retries.and_then(|count| i8::try_from(count).ok()),
+        );
         self.section(top, "workers", Self::workers);
         self.section(top, "tls", Self::tls);
         self.section(top, "backends", Self::backends);
+        self.section(top, "forwarding", Self::forwarding);
         self.section(top, "limits", Self::limits);
         self.section(top, "timeouts", Self::timeouts);
         self.section(top, "drain", Self::drain);
+        self.section(top, "reload", Self::reload);
         self.section(top, "admin", Self::admin);
         self.section(top, "log", Self::log);
         // Before `[[apis]]`, which begin with what is said here.
@@ -121,6 +143,36 @@ impl Reader {
             self.draft.config.backends.ca = self.path(&item);
             self.draft.ca = Some(item.place(&self.complaints));
         }
+        let complaints = &mut self.complaints;
+        let backends = &mut self.draft.config.backends;
+        if let Some(item) = table.take("denied") {
+            backends.denied = networks(&item, complaints);
+        }
+        let idle = table
+            .take("idle_connections_max")
+            .and_then(|item| item.count(0..=1 << 20, complaints));
+        set(&mut backends.idle_connections_max, idle);
+        let timeout = table
+            .take("idle_timeout")
+            .and_then(|item| item.duration(TIMES, complaints));
+        set(&mut backends.idle_timeout, timeout);
+    }
+
+    fn forwarding(&mut self, table: &mut Table<'_>) {
+        let complaints = &mut self.complaints;
+        let forwarding = &mut self.draft.config.forwarding;
+        let forwarded_for = table
+            .take("forwarded_for")
+            .and_then(|item| item.choice(&FORWARDED_FOR, complaints));
+        set(&mut forwarding.forwarded_for, forwarded_for);
+        let host = table
+            .take("host")
+            .and_then(|item| item.choice(&HOSTS, complaints));
+        set(&mut forwarding.host, host);
+        let strip = table
+            .take("strip_gateway_fields")
+            .and_then(|item| item.boolean(complaints));
+        set(&mut forwarding.strip_gateway_fields, strip);
     }
 
     fn limits(&mut self, table: &mut Table<'_>) {
@@ -143,6 +195,10 @@ impl Reader {
             &mut limits.head.fields_bytes_max,
             bytes(table.take("fields_bytes_max"), HEAD_BYTES, complaints),
         );
+        let status = table
+            .take("head_too_large_status")
+            .and_then(|item| head_too_large_status(&item, complaints));
+        set(&mut limits.head_too_large_status, status);
         set(
             &mut limits.early_bytes_max,
             bytes(table.take("early_bytes_max"), 0..=1 << 20, complaints),
@@ -177,20 +233,7 @@ impl Reader {
             &mut self.draft.config.definitions.backend_timeout_max,
             timeout,
         );
-        if limits.head.field_bytes_max > limits.head.fields_bytes_max {
-            complaints.error(
-                &place,
-                "field_bytes_max is above fields_bytes_max, so no field could be that long",
-                "raise fields_bytes_max or lower field_bytes_max",
-            );
-        }
-        if limits.half_bytes_max > limits.relay_spill_bytes_max {
-            complaints.error(
-                &place,
-                "half_bytes_max is above relay_spill_bytes_max, so one slow tunnel could not even have its share",
-                "raise relay_spill_bytes_max or lower half_bytes_max",
-            );
-        }
+        relations(limits, &place, complaints);
     }
 
     fn timeouts(&mut self, table: &mut Table<'_>) {
@@ -199,6 +242,7 @@ impl Reader {
         for (key, slot) in [
             ("handshake", &mut timeouts.handshake),
             ("keep_alive", &mut timeouts.keep_alive),
+            ("request_body", &mut timeouts.request_body),
             ("permit", &mut timeouts.permit),
             ("slow_consumer", &mut timeouts.slow_consumer),
             ("close_grace", &mut timeouts.close_grace),
@@ -213,11 +257,37 @@ impl Reader {
     }
 
     fn drain(&mut self, table: &mut Table<'_>) {
+        let complaints = &mut self.complaints;
+        let drain = &mut self.draft.config.drain;
+        let mut duration = |key| {
+            let range = Duration::ZERO..=Duration::from_secs(24 * 3600);
+            table
+                .take(key)
+                .and_then(|item| item.duration(range, complaints))
+        };
+        set(&mut drain.notice, duration("notice"));
+        set(&mut drain.pace, duration("over").map(Pace::Over));
+        set(&mut drain.limit, duration("limit"));
+        let causes = [("stop", DrainCause::Stop), ("restart", DrainCause::Restart)];
+        let cause = table
+            .take("cause")
+            .and_then(|item| item.choice(&causes, complaints));
+        set(&mut drain.cause, cause);
+    }
+
+    fn reload(&mut self, table: &mut Table<'_>) {
+        let complaints = &mut self.complaints;
+        let reload = &mut self.draft.config.reload;
+        let choices = [("keep", RemovedApis::Keep), ("drain", RemovedApis::Drain)];
+        let removed = table
+            .take("removed_apis")
+            .and_then(|item| item.choice(&choices, complaints));
+        set(&mut reload.removed_apis, removed);
         let range = Duration::ZERO..=Duration::from_secs(24 * 3600);
-        let limit = table
-            .take("limit")
-            .and_then(|item| item.duration(range, &mut self.complaints));
-        set(&mut self.draft.config.drain.limit, limit);
+        let over = table
+            .take("over")
+            .and_then(|item| item.duration(range, complaints));
+        set(&mut reload.pace, over.map(Pace::Over));
     }
 
     fn admin(&mut self, table: &mut Table<'_>) {
@@ -274,12 +344,39 @@ pub(super) fn tunnel(tunnel: &mut Tunnel, table: &mut Table<'_>, complaints: &mu
     set(&mut tunnel.message_bytes_max, size);
 }
 
-/// A list of IP addresses.
-pub(super) fn addresses(item: &Item<'_>, complaints: &mut Complaints) -> Vec<IpAddr> {
-    item.list(complaints)
-        .iter()
-        .filter_map(|item| item.parsed("an IP address", |text| text.parse().ok(), complaints))
-        .collect()
+/// The cloud's status or that of RFC 6585 §5.
+fn head_too_large_status(item: &Item<'_>, complaints: &mut Complaints) -> Option<u16> {
+    let status = item.integer(0..=999, complaints)?;
+    let allowed = [494, 431]
+        .into_iter()
+        .find(|known| i64::from(*known) == status);
+    if allowed.is_none() {
+        let place = item.place(complaints);
+        complaints.error(
+            &place,
+            format!("{status} does not say that a head is too large"),
+            "write 494, as the cloud gateway answers, or 431 (RFC 6585)",
+        );
+    }
+    allowed
+}
+
+/// Bounds that would make each other useless.
+fn relations(limits: &Limits, place: &Place, complaints: &mut Complaints) {
+    if limits.head.field_bytes_max > limits.head.fields_bytes_max {
+        complaints.error(
+            place,
+            "field_bytes_max is above fields_bytes_max, so no field could be that long",
+            "raise fields_bytes_max or lower field_bytes_max",
+        );
+    }
+    if limits.half_bytes_max > limits.relay_spill_bytes_max {
+        complaints.error(
+            place,
+            "half_bytes_max is above relay_spill_bytes_max, so one slow tunnel could not even have its share",
+            "raise relay_spill_bytes_max or lower half_bytes_max",
+        );
+    }
 }
 
 fn bytes(

@@ -1,8 +1,15 @@
 //! What is read from definitions, and the mistakes found in them.
 
+mod backends;
+mod exporting;
+mod parameters;
+mod policies;
+mod responses;
 mod unsupported;
 
 use std::time::Duration;
+
+use proptest::prelude::*;
 
 use super::{ApiDefinition, Definition, Method, Schemes, parse};
 use crate::config::{Config, OnUnsupported, Scheme};
@@ -221,14 +228,6 @@ fn mistakes_in_operations_have_place_key_and_code() {
             "true or false",
         ),
         (
-            "x-apigateway-response: none",
-            "",
-            Error,
-            7,
-            ".x-apigateway-response",
-            "no set of gateway responses `none`",
-        ),
-        (
             "schemes: [ftp]",
             "",
             Error,
@@ -417,7 +416,7 @@ fn mistakes_in_what_is_mandatory_are_found() {
         ),
         (
             "type: HTTP\n",
-            "type: HTTP\n        mockEndpoints: {}\n",
+            "type: HTTP\n        mockEndpoints: {a: 1}\n",
             "paths[\"/hello\"].get.x-apigateway-backend.mockEndpoints",
             "APIG.2012",
         ),
@@ -462,6 +461,111 @@ fn files_that_are_none_are_refused() {
 }
 
 #[test]
+fn what_is_called_json_is_json() {
+    let json = r#"{"swagger": "2.0", "info": {"title": "DEFAULT"}, "paths": {}}"#;
+    for (file, text, complaint) in [
+        ("a.json", json.to_owned(), None),
+        ("a.json", format!("\u{feff}{json}"), None),
+        ("a.json", json.replace(", ", ",\n\t"), None),
+        ("a.json", json.replace(": ", "\t:\r\n\t\t"), None),
+        (
+            "a.json",
+            json.replace("{}}", "{},}"),
+            Some((1, "key must be a string")),
+        ),
+        (
+            "a.json",
+            json.replace("\"2.0\"", "2.0 # x"),
+            Some((1, "expected")),
+        ),
+        ("a.yaml", json.replace("{}}", "{},}"), None),
+        (
+            "a.json",
+            json.replace("\"paths\"", "\n\"info\""),
+            Some((2, "duplicate")),
+        ),
+        (
+            "a.yaml",
+            "swagger: '2.0'\nswagger: '2.0'\n".to_owned(),
+            Some((2, "duplicate")),
+        ),
+    ] {
+        let (definition, complaints) = parse(file, &text, &[], &Config::base());
+        let found = complaints.first().map(|c| (c.line, c.problem.clone()));
+        match complaint {
+            None => assert!(
+                definition.is_some() && complaints.is_empty(),
+                "{text:?} {complaints:?}"
+            ),
+            Some((line, said)) => {
+                let (at, problem) = found.unwrap();
+                assert!(
+                    at == line && problem.contains(said),
+                    "{text:?} {complaints:?}"
+                );
+                assert_eq!(complaints[0].code, Some("APIG.3600"));
+            }
+        }
+    }
+}
+
+/// The examples, in which lines are lost, doubled and swapped, and words replaced.
+fn damaged() -> impl Strategy<Value = String> {
+    let texts = [
+        include_str!("../../../examples/catalogue/chat.openapi.yaml"),
+        include_str!("../../../examples/catalogue/shop.openapi.yaml"),
+        include_str!("../../../examples/catalogue/shop-orders.swagger.yaml"),
+        include_str!("../../../examples/hello/hello.swagger.yaml"),
+    ];
+    let words = [
+        "", "0", "-1", "null", "true", "[]", "{}", "{a", "'#'", "{x}", "1e400", "é", "name",
+        "path", "$ref",
+    ];
+    let damage = (
+        any::<prop::sample::Index>(),
+        0..5usize,
+        any::<prop::sample::Index>(),
+        prop::sample::select(words.to_vec()),
+    );
+    (
+        prop::sample::select(texts.to_vec()),
+        prop::collection::vec(damage, 1..4),
+    )
+        .prop_map(|(text, damages)| {
+            let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+            for (line, how, word, by) in damages {
+                let at = line.index(lines.len());
+                match how {
+                    0 => drop(lines.remove(at)),
+                    1 => lines.insert(at, lines[at].clone()),
+                    2 => lines.swap(at, word.index(text.lines().count()) % 5),
+                    _ => {
+                        let words: Vec<String> = lines[at].split(' ').map(str::to_owned).collect();
+                        let chosen = word.index(words.len());
+                        let replaced = words
+                            .iter()
+                            .enumerate()
+                            .map(|(i, w)| if i == chosen { by } else { w });
+                        lines[at] = replaced.collect::<Vec<_>>().join(" ");
+                    }
+                }
+            }
+            lines.join("\n")
+        })
+}
+
+proptest! {
+    #[test]
+    fn damaged_files_are_served_or_complained_about(text in damaged()) {
+        let (definition, complaints) = read(&text, &Config::base());
+        let errors = complaints.iter().filter(|c| c.is_error()).count();
+        let complete = definition.is_some_and(|definition| definition.left_out.is_empty());
+        prop_assert!(complete || errors > 0, "{complaints:#?}\n{text}");
+        prop_assert!(complaints.iter().all(|c| !c.remedy.is_empty() && !c.problem.is_empty()));
+    }
+}
+
+#[test]
 fn aliases_that_explode_are_refused_at_once() {
     let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for level in 1..10 {
@@ -478,19 +582,20 @@ fn aliases_that_explode_are_refused_at_once() {
     );
 }
 
-#[test]
-fn a_token_parameter_is_refused() {
-    let (_, complaints) = read(
-        &one(
-            "parameters: [{name: x-auth-TOKEN, in: header}]",
-            "description: x",
-        ),
-        &Config::base(),
-    );
-    assert!(
-        complaints.iter().any(|c| c.problem.contains("reserved")),
-        "{complaints:?}"
-    );
+/// One complaint about a member of `/hello`: the end of its key, its code, and a part of what is said.
+fn finds(text: &str, key: &str, code: &str, said: &str) {
+    finds_with(text, &Config::base(), key, code, said);
+}
+
+fn finds_with(text: &str, config: &Config, key: &str, code: &str, said: &str) {
+    let (_, complaints) = read(text, config);
+    assert_eq!(complaints.len(), 1, "{text}\n{complaints:#?}");
+    let complaint = &complaints[0];
+    assert!(complaint.key.ends_with(key), "{complaint}\n{text}");
+    assert_eq!(complaint.code.unwrap_or(""), code, "{complaint}\n{text}");
+    assert_eq!(complaint.is_error(), !code.is_empty(), "{complaint}");
+    assert!(complaint.to_string().contains(said), "{complaint}\n{text}");
+    assert!(complaint.line > 0 && complaint.column > 0 && !complaint.remedy.is_empty());
 }
 
 #[test]

@@ -3,38 +3,58 @@
 use super::*;
 
 /// Members that ask for what this version does not do, and what the complaint calls it.
-const UNSUPPORTED: [(&str, &str); 14] = [
+const UNSUPPORTED: [(&str, &str); 9] = [
     ("security: [{app: []}]", "APP authentication"),
     ("security: [{iam: []}]", "IAM authentication"),
     ("security: [{own: []}]", "a custom authorizer"),
+    (
+        "security: [{own: [], app: []}]",
+        "a custom authorizer and APP",
+    ),
     ("security: [{}, {app: []}]", "APP authentication"),
+    (
+        "security: [{oauth: []}]",
+        "a scheme that the gateway does not have",
+    ),
     ("x-apigateway-access-control: office", "access control"),
     ("x-apigateway-ratelimit: limit", "throttling"),
     ("x-apigateway-plugins: [one]", "plugins"),
-    ("x-apigateway-match-mode: swa", "prefix matching (SWA)"),
-    ("x-apigateway-cors: true", "CORS headers"),
-    (
-        "x-apigateway-response: special",
-        "the gateway responses of the set `special`",
-    ),
-    (
-        "x-apigateway-backend-policies: [{name: canary}]",
-        "backend policies",
-    ),
-    ("parameters: [{name: a, in: query}]", "request parameters"),
-    (
-        "x-apigateway-responses: {default: {THROTTLED: {status: 429}}}",
-        "the gateway responses of the set `default`",
-    ),
-    ("parameters: [{$ref: x}]", "request parameters"),
 ];
 
 const SCHEMES: &str = "securityDefinitions:
   app: {type: apiKey, in: header, name: Authorization, x-apigateway-auth-type: AppSigv1}
   iam: {type: apiKey, in: header, name: unused, x-apigateway-auth-type: iam}
-  own: {type: apiKey, in: header, name: x, x-apigateway-authorizer: {type: FRONTEND}}
+  own: {type: apiKey, in: header, name: x, x-apigateway-authorizer: {type: FRONTEND,
+    authorizer_type: FUNC, authorizer_uri: 'urn:check', identities: [{name: a, location: HEADER, validation: null}]}}
+  oauth: {type: oauth2, flow: implicit, authorizationUrl: 'https://a', scopes: {}}
 x-apigateway-responses: {default: {}, special: {THROTTLED: {status: 429}}}
 ";
+
+#[test]
+fn a_protection_in_the_wrong_place_is_an_error() {
+    let text = one("description: x", "description: x");
+    for member in [
+        "x-apigateway-access-control: office",
+        "x-apigateway-ratelimit: limit",
+        "x-apigateway-plugins: [one]",
+    ] {
+        let at_root = format!("{text}{member}\n");
+        let at_path = text.replacen("    get:", &format!("    {member}\n    get:"), 1);
+        for text in [at_root, at_path] {
+            let (_, complaints) = read(&text, &Config::base());
+            assert_eq!(complaints.len(), 1, "{text}: {complaints:#?}");
+            assert!(complaints[0].problem.contains("protects nothing here"));
+            assert!(complaints[0].is_error());
+        }
+    }
+    let at_path = text.replacen("    get:", "    security: [{app: []}]\n    get:", 1);
+    let (_, complaints) = read(&(at_path + SCHEMES), &Config::base());
+    assert!(
+        complaints[0]
+            .problem
+            .contains("`security` protects nothing here")
+    );
+}
 
 #[test]
 fn what_cannot_be_served_or_enforced_is_not_served() {
@@ -70,49 +90,139 @@ fn what_cannot_be_served_or_enforced_is_not_served() {
 }
 
 #[test]
-fn other_backends_path_parameters_and_client_certificates_are_not_served() {
+fn channels_functions_and_ciphers_are_not_served() {
     let whole = one("tags: []", "description: x");
-    for (from, to, what) in [
+    let http = &whole[whole.find("        type: HTTP").unwrap()..];
+    for (backend, what) in [
         (
-            "type: HTTP\n        httpEndpoints",
-            "type: HTTP-VPC\n        httpVpcEndpoints",
+            "type: HTTP-VPC, httpVpcEndpoints: {name: pool, scheme: http, method: GET, path: /, timeout: 60000, \
+             cascade_flag: false, host: a.example.com, retryCount: '-1'}",
             "backends of type HTTP-VPC",
         ),
         (
-            "type: HTTP\n        httpEndpoints",
-            "type: MOCK\n        mockEndpoints",
-            "backends of type MOCK",
+            "type: http-vpc-member-group, httpVpcMemberGroupEndpoints: {name: pool, timeout: 5, enableClientSsl: false, \
+             memberGroupUrlInfos: [{name: east, scheme: https, method: ANY, path: /a}]}",
+            "backends of type HTTP-VPC-MEMBER-GROUP",
         ),
         (
-            "type: HTTP\n        httpEndpoints",
-            "type: function\n        functionEndpoints",
-            "backends of type function",
+            "type: function, functionEndpoints: {function-urn: 'urn:f', version: 1, invocation-type: synchronous, \
+             timeout: 5000, network-type: v2, req_protocol: HTTPS}",
+            "backends of type FUNCTION",
         ),
         (
-            "type: HTTP\n",
-            "type: HTTP\n        parameters: [{name: a}]\n",
-            "backend parameters",
-        ),
-        ("  /hello:", "  /{room}:", "path parameters"),
-        (
-            "scheme: http",
-            "scheme: https\n          enableClientSsl: true",
+            "type: HTTP, httpEndpoints: {address: a, scheme: https, method: GET, path: /, enableClientSsl: true}",
             "client certificates",
         ),
         (
-            "scheme: http",
-            "scheme: https\n          enableSmChannel: true",
+            "type: HTTP, httpEndpoints: {address: a, scheme: https, method: GET, path: /, enableSmChannel: true}",
             "SM cipher channels",
         ),
+        (
+            "type: HTTP, httpEndpoints: {address: a, scheme: GRPC, method: POST, path: /}",
+            "gRPC backends",
+        ),
     ] {
-        let (definition, complaints) = read(&whole.replace(from, to), &Config::base());
+        let text = whole.replace(http, &format!("        {{{backend}}}\n"));
+        let (definition, complaints) = read(&text, &Config::base());
+        assert_eq!(complaints.len(), 1, "{backend}: {complaints:#?}");
         assert!(
-            complaints
-                .iter()
-                .any(|c| c.is_error() && c.problem.contains(what)),
+            complaints[0].is_error() && complaints[0].problem.contains(what),
             "{what}: {complaints:#?}"
         );
         assert_eq!(definition.unwrap().left_out, ["API01"], "{what}");
+    }
+}
+
+#[test]
+fn protections_are_checked_though_they_are_not_enforced() {
+    for (root, key, code, said) in [
+        (
+            "x-apigateway-ratelimits: {a: {api-limit: 0, interval: 1, unit: second}}",
+            "a.api-limit",
+            "APIG.2002",
+            "1 to 2147483647",
+        ),
+        (
+            "x-apigateway-ratelimits: {a: {api-limit: 5, user-limit: 6, interval: 1, unit: DAY}}",
+            "a.user-limit",
+            "APIG.2003",
+            "0 to 5",
+        ),
+        (
+            "x-apigateway-ratelimits: {a: {api-limit: 5, user-limit: 3, app-limit: 4, interval: 1, unit: DAY}}",
+            "a.app-limit",
+            "APIG.2003",
+            "0 to 3",
+        ),
+        (
+            "x-apigateway-ratelimits: {a: {api-limit: 5, interval: 1, unit: WEEK}}",
+            "a.unit",
+            "APIG.2011",
+            "\"WEEK\"",
+        ),
+        (
+            "x-apigateway-ratelimits: {a: {api-limit: 5, unit: DAY}}",
+            "ratelimits.a",
+            "APIG.2001",
+            "`interval` is missing",
+        ),
+        (
+            "x-apigateway-ratelimits: {a: {api-limit: 5, interval: 1, unit: DAY, special: [{type: IP, limit: 1, instance: x}]}}",
+            "special[0].type",
+            "APIG.2011",
+            "\"APP\"",
+        ),
+        (
+            "x-apigateway-ratelimits: {a: {api-limit: 5, interval: 1, unit: DAY, sharde: true}}",
+            "a.sharde",
+            "",
+            "did you mean `shared`?",
+        ),
+        (
+            "x-apigateway-access-controls: {a: {acl-type: ALLOW, entity-type: IP, value: 192.0.2.1}}",
+            "a.acl-type",
+            "APIG.2011",
+            "\"PERMIT\"",
+        ),
+        (
+            "x-apigateway-access-controls: {a: {acl-type: deny, entity-type: ip, value: '192.0.2.1,192.0.2.0/33'}}",
+            "a.value",
+            "APIG.2015",
+            "192.0.2.0/33",
+        ),
+        (
+            "securityDefinitions: {a: {type: apiKey, in: query, name: a, x-apigateway-auth-type: IAM}}",
+            "a.in",
+            "APIG.2011",
+            "\"header\"",
+        ),
+        (
+            "securityDefinitions: {a: {type: apiKey, in: header, name: a, x-apigateway-auth-type: AppSigV9}}",
+            "a.x-apigateway-auth-type",
+            "APIG.2011",
+            "did you mean \"AppSigv1\"?",
+        ),
+        (
+            "securityDefinitions: {a: {x-apigateway-auth-type: IAM, x-apigateway-auth-opt: {appcode-auth-type: query}}}",
+            "appcode-auth-type",
+            "APIG.2011",
+            "\"disable\"",
+        ),
+        (
+            "securityDefinitions: {a: {x-apigateway-authorizer: {type: FRONTEND, authorizer_type: FUNC, authorizer_uri: u, ttl: 3601}}}",
+            "x-apigateway-authorizer.ttl",
+            "APIG.2003",
+            "0 to 3600",
+        ),
+        (
+            "securityDefinitions: {a: {x-apigateway-authorizer: {type: FRONTEND, authorizer_type: FUNC, authorizer_uri: u, \
+             identities: [{name: a, location: BODY}]}}}",
+            "identities[0].location",
+            "APIG.2011",
+            "\"QUERY\"",
+        ),
+    ] {
+        finds(&(one("tags: []", "description: x") + root), key, code, said);
     }
 }
 
@@ -160,13 +270,7 @@ fn a_protection_is_done_without_only_where_the_operator_says_so() {
             "\"plugins\"",
             true,
         ),
-        // No protection, so nothing that could be done without.
-        (
-            "x-apigateway-cors: true",
-            "DEFAULT",
-            "\"auth\", \"acl\", \"plugins\"",
-            false,
-        ),
+        ("x-apigateway-plugins: [one]", "DEFAULT", "\"auth\"", false),
     ] {
         let text = one(members, "description: x") + SCHEMES;
         let (definition, complaints) = read(&text, &rules(group, words));

@@ -8,7 +8,30 @@ use crate::proto::head::is_tchar;
 const SIZE_DIGITS_MAX: u8 = 15;
 /// Extensions that anybody uses have a few bytes. Unbounded, they are bytes that no body limit counts.
 const EXTENSION_BYTES_MAX: u16 = 256;
+/// Extensions of a whole body beyond its data: chunks of one byte, each with its extension, are not what anybody sends.
+const EXTENSION_EXCESS_MAX: u64 = 8 * 1024;
 const TRAILER_BYTES_MAX: u16 = 8 * 1024;
+
+/// Fields that are wrong in a trailer: they say how a message is framed, where it goes, or who sent it (RFC 9110 §6.5.1).
+/// Some servers add a trailer's fields to those of the head, and would see another request than we did.
+const HEAD_ONLY: [&[u8]; 14] = [
+    b"authorization",
+    b"connection",
+    b"content-length",
+    b"cookie",
+    b"host",
+    b"proxy-authorization",
+    b"te",
+    b"trailer",
+    b"transfer-encoding",
+    b"upgrade",
+    b"x-forwarded-for",
+    b"x-forwarded-host",
+    b"x-forwarded-proto",
+    b"x-real-ip",
+];
+/// One more than the longest of them, so that a longer name is none of them.
+const NAME_BYTES_KEPT: usize = 20;
 
 /// ```text
 ///   Size ─;─► Extension ─┐                 ┌──────── 0 ────────► TrailerStart ─CR─► EndLine ─LF─► End
@@ -22,7 +45,29 @@ pub(super) struct Chunked {
     left: u64,
     digits: u8,
     extension_bytes: u16,
+    extension_excess: u64,
     trailer_bytes: u16,
+    name: Name,
+}
+
+/// The start of a trailer's name, in lower case.
+#[derive(Debug, Default)]
+struct Name {
+    bytes: [u8; NAME_BYTES_KEPT],
+    len: usize,
+}
+
+impl Name {
+    fn push(&mut self, byte: u8) {
+        if let Some(slot) = self.bytes.get_mut(self.len) {
+            *slot = byte.to_ascii_lowercase();
+            self.len += 1;
+        }
+    }
+
+    fn is_head_only(&self) -> bool {
+        HEAD_ONLY.contains(&self.bytes.get(..self.len).unwrap_or_default())
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +93,9 @@ impl Chunked {
             left: 0,
             digits: 0,
             extension_bytes: 0,
+            extension_excess: 0,
             trailer_bytes: 0,
+            name: Name::default(),
         }
     }
 
@@ -56,12 +103,21 @@ impl Chunked {
         self.state == State::End
     }
 
-    pub(super) fn scan(&mut self, bytes: &[u8]) -> Result<usize, BodyError> {
+    /// See `BodyScanner::decode`.
+    pub(super) fn scan(
+        &mut self,
+        bytes: &[u8],
+        data: &mut dyn FnMut(&[u8]),
+    ) -> Result<usize, BodyError> {
         let mut rest = bytes;
         loop {
             rest = match (self.state, rest) {
                 (State::End, _) | (_, []) => return Ok(bytes.len() - rest.len()),
-                (State::Data, _) => self.skip_data(rest),
+                (State::Data, _) => {
+                    let (of_chunk, after) = self.split_data(rest);
+                    data(of_chunk);
+                    after
+                }
                 (_, [byte, after @ ..]) => {
                     self.state = self.step(*byte)?;
                     after
@@ -70,13 +126,14 @@ impl Chunked {
         }
     }
 
-    fn skip_data<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+    /// What belongs to the chunk, and what follows it.
+    fn split_data<'a>(&mut self, bytes: &'a [u8]) -> (&'a [u8], &'a [u8]) {
         let len = usize::try_from(self.left).map_or(bytes.len(), |left| left.min(bytes.len()));
         self.left = self.left.saturating_sub(len as u64);
         if self.left == 0 {
             self.state = State::DataEnd;
         }
-        bytes.get(len..).unwrap_or_default()
+        bytes.split_at_checked(len).unwrap_or((bytes, &[]))
     }
 
     /// The state after one byte of framing.
@@ -85,8 +142,7 @@ impl Chunked {
             (State::Size, _) => self.size(byte),
             (State::Extension, b'\r') => Ok(State::SizeLine),
             (State::Extension, _) => self.extension(byte),
-            (State::SizeLine, b'\n') if self.left == 0 => Ok(State::TrailerStart),
-            (State::SizeLine, b'\n') => Ok(State::Data),
+            (State::SizeLine, b'\n') => self.begin_data(),
             (State::DataEnd, b'\r') => Ok(State::DataLine),
             (State::DataLine, b'\n') => Ok(self.next_chunk()),
             (State::TrailerStart, b'\r') => Ok(State::EndLine),
@@ -131,6 +187,19 @@ impl Chunked {
         Ok(State::Extension)
     }
 
+    fn begin_data(&mut self) -> Result<State, BodyError> {
+        let extensions = self.extension_excess + u64::from(self.extension_bytes);
+        self.extension_excess = extensions.saturating_sub(self.left);
+        if self.extension_excess > EXTENSION_EXCESS_MAX {
+            return Err(BodyError::ChunkExtension);
+        }
+        Ok(if self.left == 0 {
+            State::TrailerStart
+        } else {
+            State::Data
+        })
+    }
+
     fn next_chunk(&mut self) -> State {
         self.digits = 0;
         self.extension_bytes = 0;
@@ -144,10 +213,15 @@ impl Chunked {
             return Err(BodyError::TrailersTooLong);
         }
         match (self.state, byte) {
-            (State::TrailerName, b':') => Ok(State::TrailerValue),
+            (State::TrailerName, b':') if self.name.is_head_only() => Err(BodyError::Trailer),
+            (State::TrailerName, b':') => {
+                self.name = Name::default();
+                Ok(State::TrailerValue)
+            }
             (State::TrailerValue, b'\r') => Ok(State::TrailerLine),
             (State::TrailerValue, _) if !is_control(byte) => Ok(State::TrailerValue),
             (State::TrailerStart | State::TrailerName, _) if is_tchar(byte) => {
+                self.name.push(byte);
                 Ok(State::TrailerName)
             }
             _ => Err(BodyError::Trailer),

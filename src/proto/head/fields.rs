@@ -138,9 +138,12 @@ pub(in crate::proto) fn at_most_one<T>(
     }
 }
 
+/// Digits of the largest number that fits. Some readers count zeros in front and give up, others do not.
+const DIGITS_MAX: usize = 20;
+
 /// `1*DIGIT` that fits; `str::parse` would take a sign as well.
 fn decimal(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() {
+    if digits.is_empty() || digits.len() > DIGITS_MAX {
         return None;
     }
     digits.iter().try_fold(0u64, |number, byte| {

@@ -106,6 +106,13 @@ fn request_lines_that_are_none_are_refused() {
         ("GET / HTTP/2.0\r\n", Malformed::Version),
         ("GET / HTTP/1.10\r\n", Malformed::Version),
         ("GET / http/1.1\r\n", Malformed::Version),
+        ("GET / HTTP/0.9\r\n", Malformed::Version),
+        ("GET / HTTP/1\r\n", Malformed::Version),
+        ("GET / HTTP/11\r\n", Malformed::Version),
+        ("GET / HTTPS/1.1\r\n", Malformed::Version),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Malformed::Version),
+        ("GET /\x0b HTTP/1.1\r\n", Malformed::ControlCharacter),
+        ("\0GET / HTTP/1.1\r\n", Malformed::ControlCharacter),
         ("\r\n\r\n\r\nGET / HTTP/1.1\r\n", Malformed::EmptyLines),
         (&"A".repeat(33), Malformed::Syntax),
     ] {
@@ -233,10 +240,10 @@ fn targets_come_apart() {
         ("GET /", Origin, "a", "/", None),
         ("GET /b/c?d=e?f", Origin, "a", "/b/c", Some("d=e?f")),
         ("GET //b?", Origin, "a", "//b", Some("")),
-        ("GET http://b:81/c?d", Absolute, "b:81", "/c", Some("d")),
-        ("GET HTTPS://[::1]/", Absolute, "[::1]", "/", None),
-        ("GET http://b", Absolute, "b", "/", None),
-        ("GET http://b?c", Absolute, "b", "/", Some("c")),
+        ("GET http://a/c?d", Absolute, "a", "/c", Some("d")),
+        ("GET HTTPS://A/", Absolute, "A", "/", None),
+        ("GET http://a:80", Absolute, "a:80", "/", None),
+        ("GET http://a?c", Absolute, "a", "/", Some("c")),
         ("OPTIONS *", Asterisk, "a", "*", None),
     ] {
         let head = format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -258,8 +265,9 @@ fn targets_come_apart() {
     ] {
         refused(&format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n"), rule);
     }
-    // The authority wins, but `Host` has to be there and right.
     refused("GET http://b/ HTTP/1.1\r\n\r\n", Malformed::Host);
+    let old = "GET http://b:81/ HTTP/1.0\r\n\r\n";
+    assert_eq!(accepted(old).host.map(|host| text(host, old)), Some("b:81"));
 }
 
 #[test]
@@ -271,7 +279,12 @@ fn bodies_have_one_length() {
             "content-length: 18446744073709551615\r\n",
             Body::Length(u64::MAX),
         ),
+        ("Content-Length: 007\r\n", Body::Length(7)),
+        ("Content-Length:\t7 \t\r\n", Body::Length(7)),
+        ("Content_Length: 7\r\n", Body::None),
         ("Transfer-Encoding: Chunked\r\n", Body::Chunked),
+        ("Transfer-Encoding:\tchunked\t \r\n", Body::Chunked),
+        ("transfer-encoding:chunked\r\n", Body::Chunked),
     ] {
         assert_eq!(accepted(&with(fields)).body, body, "{fields:?}");
     }
@@ -281,6 +294,26 @@ fn bodies_have_one_length() {
             Malformed::ContentLength,
         ),
         ("Content-Length: 1, 1\r\n", Malformed::ContentLength),
+        ("Content-Length: 1,\r\n", Malformed::ContentLength),
+        (
+            "Content-Length: 1\r\ncontent-length: 2\r\n",
+            Malformed::ContentLength,
+        ),
+        ("Content-Length: 1 1\r\n", Malformed::ContentLength),
+        ("Content-Length: 1.0\r\n", Malformed::ContentLength),
+        ("Content-Length: 1e1\r\n", Malformed::ContentLength),
+        ("Content-Length: 1;a\r\n", Malformed::ContentLength),
+        ("Content-Length: \"1\"\r\n", Malformed::ContentLength),
+        ("Content-Length: 1_0\r\n", Malformed::ContentLength),
+        ("Content-Length: \u{661}\r\n", Malformed::ContentLength),
+        ("Content-Length: 1\u{a0}\r\n", Malformed::ContentLength),
+        (
+            "Content-Length: 000000000000000000001\r\n",
+            Malformed::ContentLength,
+        ),
+        ("Content-Length: 1\x0b\r\n", Malformed::ControlCharacter),
+        ("Content-Length: 1\r\n 2\r\n", Malformed::Folding),
+        ("Content-Length : 1\r\n", Malformed::FieldName),
         ("Content-Length: \r\n", Malformed::ContentLength),
         ("Content-Length: +1\r\n", Malformed::ContentLength),
         ("Content-Length: -1\r\n", Malformed::ContentLength),
@@ -297,6 +330,53 @@ fn bodies_have_one_length() {
             "Transfer-Encoding: identity\r\n",
             Malformed::TransferEncoding,
         ),
+        (
+            "Transfer-Encoding: chunked, chunked\r\n",
+            Malformed::TransferEncoding,
+        ),
+        (
+            "Transfer-Encoding: chunked, identity\r\n",
+            Malformed::TransferEncoding,
+        ),
+        (
+            "Transfer-Encoding: ,chunked\r\n",
+            Malformed::TransferEncoding,
+        ),
+        (
+            "Transfer-Encoding: chunked,\r\n",
+            Malformed::TransferEncoding,
+        ),
+        (
+            "Transfer-Encoding: xchunked\r\n",
+            Malformed::TransferEncoding,
+        ),
+        (
+            "Transfer-Encoding: chunked;q=1\r\n",
+            Malformed::TransferEncoding,
+        ),
+        (
+            "Transfer-Encoding: \"chunked\"\r\n",
+            Malformed::TransferEncoding,
+        ),
+        (
+            "Transfer-Encoding: chunked\u{a0}\r\n",
+            Malformed::TransferEncoding,
+        ),
+        (
+            "Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n",
+            Malformed::TransferEncoding,
+        ),
+        (
+            "Transfer-Encoding: chunked\x0b\r\n",
+            Malformed::ControlCharacter,
+        ),
+        (
+            "Transfer-Encoding:\x0bchunked\r\n",
+            Malformed::ControlCharacter,
+        ),
+        ("Transfer-Encoding : chunked\r\n", Malformed::FieldName),
+        ("Transfer-Encoding\t: chunked\r\n", Malformed::FieldName),
+        ("Transfer-Encoding:\r\n chunked\r\n", Malformed::Folding),
         ("Transfer-Encoding: \r\n", Malformed::TransferEncoding),
         (
             "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",

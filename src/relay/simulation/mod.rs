@@ -7,8 +7,11 @@ mod world;
 use std::time::Duration;
 
 use self::fake::{FakeRing, Faults, Random};
-use super::policy::{FrameMode, TunnelPolicy};
-use crate::close::{CloseReason, Side};
+use super::drain::{DrainOrder, Pace, Which};
+use super::listing::{Filter, Listing};
+use super::policy::{FrameMode, PolicyChanges, TunnelPolicy};
+use crate::close::{CloseReason, DrainCause, Side};
+use crate::observe::request_id::RequestId;
 use crate::proto::frame::close_frame;
 
 use self::world::{GRACE, IDLE, World, calm, frame, policy};
@@ -138,7 +141,7 @@ fn close_of_ours_waits_for_the_frame_boundary() {
     let whole = frame(Side::Backend, 2, &[5; 300]);
     world.send(pair, Side::Backend, &whole[..100]);
     world.turns(30);
-    world.relay.drain();
+    world.relay.drain(drain_all());
     world.turns(5);
     assert_eq!(world.received(pair, Side::Client), whole[..100]);
     world.send(pair, Side::Backend, &whole[100..]);
@@ -149,7 +152,128 @@ fn close_of_ours_waits_for_the_frame_boundary() {
         [whole.as_slice(), close.as_slice()].concat()
     );
     world.rest();
-    assert_eq!(world.ended_by(CloseReason::Drained), 1);
+    assert_eq!(world.ended_by(CloseReason::Drained(DrainCause::Stop)), 1);
+}
+
+#[test]
+fn open_tunnels_are_listed_and_one_is_closed_by_order() {
+    let mut world = world(64, 512);
+    for _ in 0..600 {
+        world.open(policy());
+    }
+    world.turns(5);
+    let ask = |world: &mut World, filter: Filter| {
+        let (reply, listed) = futures_channel::oneshot::channel();
+        world.relay.list(Listing::new(filter.into(), reply));
+        world.turns(20);
+        assert!(!world.relay.is_listing());
+        let mut listed = listed;
+        listed.try_recv().unwrap().unwrap()
+    };
+    let all = ask(&mut world, Filter::default());
+    assert_eq!((all.tunnels.len(), all.more), (600, 0));
+    let id = all.tunnels[17].id;
+    let one = ask(
+        &mut world,
+        Filter {
+            id: Some(id),
+            ..Filter::default()
+        },
+    );
+    assert_eq!(one.tunnels.len(), 1);
+    let none = ask(
+        &mut world,
+        Filter {
+            api: Some("other".to_owned()),
+            ..Filter::default()
+        },
+    );
+    assert!(none.tunnels.is_empty());
+    assert!(world.relay.end(id, 1008));
+    assert!(!world.relay.end(RequestId([0xff; 16]), 1008));
+    world.turns(20);
+    for _ in 0..4 {
+        world.pass(GRACE + Duration::from_millis(100));
+        world.turns(200);
+    }
+    assert_eq!(world.ended_by(CloseReason::Ordered(1008)), 1);
+}
+
+#[test]
+fn a_changed_idle_timeout_reaches_an_open_tunnel() {
+    let mut world = world(8, 512);
+    let old = std::sync::Arc::new(policy());
+    let pair = world.open_under(std::sync::Arc::clone(&old), b"", b"");
+    world.turns(10);
+    let shorter = TunnelPolicy {
+        idle_timeout: IDLE / 4,
+        ..policy()
+    };
+    let changes = PolicyChanges::new(vec![(old, std::sync::Arc::new(shorter))]);
+    world.relay.change(std::sync::Arc::new(changes));
+    world.turns(2);
+    world.pass(IDLE / 4 + Duration::from_millis(150));
+    world.turns(20);
+    let close = close_frame(1001, "idle timeout", None);
+    assert_eq!(world.received(pair, Side::Client), close.as_slice());
+    for _ in 0..4 {
+        world.pass(GRACE + Duration::from_millis(100));
+        world.turns(10);
+    }
+    world.rest();
+}
+
+#[test]
+fn no_close_of_ours_follows_one_that_was_relayed() {
+    let mut world = world(8, 4096);
+    let pair = world.open(policy());
+    let whole = frame(Side::Client, 2, &[5; 300]);
+    world.send(pair, Side::Client, &whole[..100]);
+    world.turns(30);
+    world.relay.drain(drain_all());
+    world.turns(5);
+    // The rest of the message and a Close come in one piece.
+    let close = close_frame(1000, "", Some([1, 2, 3, 4]));
+    let rest = [&whole[100..], close.as_slice()].concat();
+    world.send(pair, Side::Client, &rest);
+    world.turns(60);
+    assert_eq!(
+        world.received(pair, Side::Backend),
+        [whole.as_slice(), close.as_slice()].concat()
+    );
+    world.rest();
+}
+
+#[test]
+fn a_paced_drain_ends_each_in_its_turn() {
+    let mut world = world(64, 512);
+    let count = 40;
+    for _ in 0..count {
+        world.open(policy());
+    }
+    let pace = Pace::Over(Duration::from_secs(4));
+    let order = std::sync::Arc::new(DrainOrder::new(Which::All, pace, DrainCause::Restart));
+    world.relay.drain(order.clone());
+    for second in 1..=4 {
+        world.pass(Duration::from_secs(1));
+        world.turns(5);
+        let progress = order.progress();
+        assert_eq!(progress.closed, second * count / 4, "after {second} s");
+    }
+    assert_eq!(order.progress().waiting(), 0);
+    // Whoever still comes ends as well.
+    world.open(policy());
+    world.turns(5);
+    assert_eq!(order.progress().closed, count + 1);
+    for _ in 0..6 {
+        world.pass(GRACE + Duration::from_millis(100));
+        world.turns(40);
+    }
+    world.rest();
+    assert_eq!(
+        world.ended_by(CloseReason::Drained(DrainCause::Restart)),
+        count + 1
+    );
 }
 
 #[test]
@@ -159,7 +283,7 @@ fn boundary_that_never_comes_is_not_waited_for_longer_than_the_grace() {
     let whole = frame(Side::Backend, 2, &[5; 300]);
     world.send(pair, Side::Backend, &whole[..100]);
     world.turns(30);
-    world.relay.drain();
+    world.relay.drain(drain_all());
     world.turns(5);
     for _ in 0..4 {
         world.pass(GRACE + Duration::from_millis(100));
@@ -419,7 +543,7 @@ fn random_world(seed: u64) {
         }
     }
     if random.chance(50) {
-        world.relay.drain();
+        world.relay.drain(drain_all());
     } else if random.chance(20) {
         world.relay.stop();
     }
@@ -450,4 +574,9 @@ fn sender_of_single_bytes_is_held_back_by_what_they_cost() {
     world.leave(pair, Side::Client);
     world.leave(pair, Side::Backend);
     world.rest();
+}
+
+fn drain_all() -> std::sync::Arc<DrainOrder> {
+    let pace = Pace::Over(std::time::Duration::ZERO);
+    std::sync::Arc::new(DrainOrder::new(Which::All, pace, DrainCause::Stop))
 }

@@ -49,6 +49,7 @@ pub(super) fn policy() -> TunnelPolicy {
         api: "API01".into(),
         group: "DEFAULT".into(),
         environment: "RELEASE".into(),
+        backend: String::new(),
         idle_timeout: IDLE,
         idle_end: IdleEnd::Close,
         frames: FrameMode::Strict,
@@ -112,16 +113,25 @@ impl World {
         from_client: &[u8],
         from_backend: &[u8],
     ) -> usize {
+        self.open_under(Arc::new(policy), from_client, from_backend)
+    }
+
+    pub(super) fn open_under(
+        &mut self,
+        policy: Arc<TunnelPolicy>,
+        from_client: &[u8],
+        from_backend: &[u8],
+    ) -> usize {
         let client = self.relay.ring_mut().open();
         let backend = self.relay.ring_mut().open();
-        let policy = Arc::new(policy);
         let early = |bytes: &[u8]| Early {
             plaintext: bytes.to_vec(),
             ciphertext: Vec::new(),
             eof: false,
         };
         let start = |fd| Start { fd, tls: None };
-        let facts = facts(&policy);
+        let mut facts = facts(&policy);
+        facts.id = RequestId((self.pairs.len() as u128).to_be_bytes());
         let ticks =
             self.now.duration_since(self.relay.began()).as_millis() / Tick::STEP.as_millis();
         let now = Tick(u32::try_from(ticks).unwrap());

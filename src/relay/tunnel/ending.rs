@@ -6,7 +6,7 @@ use super::super::half::OurClose;
 use super::super::policy::IdleEnd;
 use super::super::shelf::{Bounds, Context, Tick};
 use super::{Stage, Tunnel};
-use crate::close::{CloseReason, Side};
+use crate::close::{CloseReason, DrainCause, Side};
 use crate::uring::Memory;
 
 impl Tunnel {
@@ -69,7 +69,7 @@ impl Tunnel {
 
     /// Ends the tunnel at once.
     pub(in crate::relay) fn end_now<M: Memory>(&mut self, cx: &mut Context<'_, M>) {
-        self.reason = self.reason.or(Some(CloseReason::Drained));
+        self.reason = self.reason.or(Some(CloseReason::Drained(DrainCause::Stop)));
         self.stage = Stage::Linger;
         for side in [Side::Client, Side::Backend] {
             self.depart(side, cx);
@@ -138,7 +138,12 @@ impl Tunnel {
             return;
         }
         for side in [Side::Client, Side::Backend] {
-            if self.half_mut(side.other()).place_close(cx) {
+            let half = self.half_mut(side.other());
+            if half.has_pending_close() && half.close_seen() {
+                // The boundary came with a Close of the sender's own. RFC 6455 §5.5.1: no frame follows it.
+                half.give_up_close();
+                self.finish(side);
+            } else if half.place_close(cx) {
                 self.end_mut(side).awaits_answer = true;
                 self.finish(side);
             }

@@ -49,6 +49,34 @@ impl Client {
         Self::Tls(Box::new(stream))
     }
 
+    /// Sends `first`, which is no TLS, in one segment with the ClientHello.
+    pub(crate) fn tls_behind(first: &[u8], address: SocketAddr, config: Arc<ClientConfig>) -> Self {
+        Self::tls_in_pieces(&[], first, address, config)
+    }
+
+    /// Sends `start` byte by byte, then `first` in one segment with the ClientHello.
+    pub(crate) fn tls_in_pieces(
+        start: &[u8],
+        first: &[u8],
+        address: SocketAddr,
+        config: Arc<ClientConfig>,
+    ) -> Self {
+        let name = ServerName::from(address.ip());
+        let mut connection = ClientConnection::new(config, name).unwrap();
+        let mut flight = first.to_vec();
+        connection.write_tls(&mut flight).unwrap();
+        let mut socket = connect(address);
+        for byte in start {
+            socket.write_all(&[*byte]).unwrap();
+        }
+        socket.write_all(&flight).unwrap();
+        let mut stream = StreamOwned::new(connection, socket);
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock).unwrap();
+        }
+        Self::Tls(Box::new(stream))
+    }
+
     pub(crate) fn socket(&self) -> &TcpStream {
         match self {
             Self::Plain(socket) => socket,

@@ -99,10 +99,19 @@ impl Ringgate {
 
     /// `ringgate run` with these settings.
     pub(crate) fn run(settings: &Settings) -> Self {
-        let workspace = Workspace::new();
+        Self::run_in(Workspace::new(), settings, |_| {})
+    }
+
+    /// The same in this workspace, with the command as `prepare` leaves it.
+    pub(crate) fn run_in(
+        workspace: Workspace,
+        settings: &Settings,
+        prepare: impl FnOnce(&mut Command),
+    ) -> Self {
         let file = settings.write(&workspace);
         let mut command = Command::new(BINARY);
         command.arg("run").arg("-c").arg(file);
+        prepare(&mut command);
         Self::start(command, workspace)
     }
 
@@ -314,6 +323,11 @@ impl Listener {
             },
             address: address.parse().unwrap(),
         }
+    }
+
+    /// For ordinary calls.
+    pub(crate) fn http_url(&self, path: &str) -> String {
+        self.url(path).replacen("ws", "http", 1)
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

@@ -39,6 +39,8 @@ impl Route {
 pub(crate) struct Settings {
     pub(crate) listeners: Vec<(Transport, &'static str)>,
     pub(crate) routes: Vec<Route>,
+    /// Who has to speak the PROXY protocol, on every listener.
+    pub(crate) proxy_protocol: &'static [&'static str],
     /// Further TOML, from a table header on.
     pub(crate) more: String,
 }
@@ -52,6 +54,7 @@ impl Settings {
                 (Transport::Tls, "127.0.0.1:0"),
             ],
             routes,
+            proxy_protocol: &[],
             more: String::new(),
         }
     }
@@ -91,6 +94,9 @@ impl Settings {
                 "[[listeners]]\naddress = \"{address}\"\nprotocol = \"{protocol}\"\n"
             )
             .unwrap();
+            if !self.proxy_protocol.is_empty() {
+                writeln!(text, "proxy_protocol = {:?}", self.proxy_protocol).unwrap();
+            }
         }
         text.push_str("[[certificates]]\ncertificate = \"cert.pem\"\nkey = \"key.pem\"\n\n");
         text.push_str("[[definitions]]\nfiles = [\"api.yaml\"]\n\n");

@@ -1,0 +1,196 @@
+//! What one published API runs as: its definition with variables filled in and everything checked that depends on them.
+
+use super::build::{Build, api_id};
+use super::mapping::compile::{self, Compiled};
+use super::path::encode;
+use super::{Api, Backend, BackendPath, Destination, HttpBackend, Member, Mock};
+use crate::definition::{
+    ApiDefinition, BackendDefinition, DestinationDefinition, HttpDefinition, Piece, Placed,
+    references,
+};
+use crate::relay::policy::TunnelPolicy;
+
+impl Build<'_> {
+    pub(super) fn api(
+        &mut self,
+        group: &str,
+        environment: &str,
+        api: &ApiDefinition,
+    ) -> Option<Api> {
+        let parameters = compile::parameters(api);
+        let orchestration = self.orchestration(api);
+        let compiled = Compiled {
+            group,
+            environment,
+            api,
+            label: "",
+            parameters: &parameters,
+            rules: orchestration.as_ref(),
+        };
+        // Everything is compiled before anything is given up, for the sake of its complaints.
+        let policies: Vec<_> = api
+            .policies
+            .iter()
+            .map(|policy| self.policy(&compiled, policy))
+            .collect();
+        let backend = self.backend(&compiled, &api.backend);
+        let responses = self.responses.of_api(group, api, &mut self.complaints);
+        let policies = policies.into_iter().collect::<Option<Vec<_>>>()?;
+        let backend = backend?;
+        Some(Api {
+            id: api_id(group, &api.name),
+            name: api.name.clone(),
+            group: group.to_owned(),
+            environment: environment.to_owned(),
+            method: api.method,
+            path: api.path.clone(),
+            match_mode: api.match_mode,
+            schemes: api.schemes,
+            backend,
+            cors: api.cors,
+            parameters,
+            orchestration,
+            policies,
+            responses,
+        })
+    }
+
+    pub(super) fn backend(
+        &mut self,
+        compiled: &Compiled<'_>,
+        backend: &BackendDefinition,
+    ) -> Option<Backend> {
+        let Compiled {
+            group, environment, ..
+        } = *compiled;
+        let (destination, path) = match &backend.destination {
+            DestinationDefinition::Http(http) => {
+                let address = self.filled(group, environment, &http.address);
+                let path = self.filled(group, environment, &http.path);
+                let texts = (address.as_deref(), path.as_deref());
+                let built = self.http(compiled, http, texts);
+                (Destination::Http(built?), Some((http, path?)))
+            }
+            DestinationDefinition::Mock(mock) => (
+                Destination::Mock(Mock {
+                    status: mock.status,
+                    headers: mock.headers.clone(),
+                    body: mock.body.clone(),
+                }),
+                None,
+            ),
+        };
+        let mapping = self.mapping(
+            compiled,
+            backend,
+            path.as_ref().map(|(http, path)| (*http, path.as_str())),
+        )?;
+        Some(Backend {
+            destination,
+            mapping,
+        })
+    }
+
+    fn http(
+        &mut self,
+        compiled: &Compiled<'_>,
+        http: &HttpDefinition,
+        (address, path): (Option<&str>, Option<&str>),
+    ) -> Option<HttpBackend> {
+        let Compiled {
+            group,
+            environment,
+            api,
+            label,
+            ..
+        } = *compiled;
+        let member = self.member(http, address?)?;
+        let path = self.backend_path(http, path?)?;
+        let tunnel = self
+            .config
+            .api_rules(group, &api.name)
+            .map_or(self.config.tunnel, |rules| rules.tunnel);
+        Some(HttpBackend {
+            members: vec![member],
+            method: http.method,
+            path: BackendPath::Fixed(path),
+            timeout: http.timeout,
+            retry_count: http.retry_count,
+            policy: self.carried.policy(TunnelPolicy {
+                api: api.name.clone(),
+                group: group.to_owned(),
+                environment: environment.to_owned(),
+                backend: label.to_owned(),
+                idle_timeout: http.timeout,
+                idle_end: tunnel.idle_end,
+                frames: tunnel.frames,
+                message_bytes_max: tunnel.message_bytes_max,
+            }),
+        })
+    }
+
+    /// The text with the variables of group and environment in place (spec 2.3).
+    fn filled(&mut self, group: &str, environment: &str, placed: &Placed) -> Option<String> {
+        let config = self.config;
+        let variables = config
+            .environments
+            .iter()
+            .find(|known| known.name == environment)
+            .and_then(|known| known.variables.get(group));
+        let mut text = String::new();
+        let mut complete = true;
+        for piece in references(&placed.text)? {
+            match piece {
+                Piece::Text(piece) => text.push_str(piece),
+                Piece::Variable(name) => match variables.and_then(|known| known.get(name)) {
+                    Some(value) => text.push_str(value),
+                    None => {
+                        complete = false;
+                        self.complaints.push(placed.place.error(
+                            format!("the variable `#{name}#` has no value in {environment} for group {group}"),
+                            format!(
+                                "set `{name}` under [environments.variables.{group}] of the environment {environment}"
+                            ),
+                        ));
+                    }
+                },
+            }
+        }
+        complete.then_some(text)
+    }
+
+    fn member(&mut self, http: &HttpDefinition, address: &str) -> Option<Member> {
+        let member = Member::from_address(http.scheme, address);
+        if member.is_none() {
+            self.complaints.push(
+                http.address
+                    .place
+                    .error(
+                        format!("\"{address}\" is not a backend address"),
+                        "write host or host:port (1 to 65535), IPv6 addresses in brackets, at most 255 characters",
+                    )
+                    .with_code("APIG.2024"),
+            );
+        }
+        member
+    }
+
+    fn backend_path(&mut self, http: &HttpDefinition, path: &str) -> Option<String> {
+        if path.starts_with('/')
+            && !path.contains(['?', '#'])
+            && !path.contains(|c: char| c.is_control())
+        {
+            return Some(encode(path));
+        }
+        self.complaints.push(
+            http.path
+                .place
+                .error(
+                    format!("\"{path}\" is not a backend path"),
+                    "write a path that begins with `/`, without query or fragment",
+                )
+                .with_code("APIG.2012"),
+        );
+        None
+    }
+}

@@ -6,7 +6,7 @@ use crate::clock::{self, Window};
 use crate::error::ClientError;
 use crate::lane::{Lane, Receipt, Scratch, Step};
 use crate::role::Role;
-use crate::tally::Tally;
+use crate::tally::{Recovery, Tally};
 
 /// What a churning connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +74,7 @@ impl Board {
         match step {
             Step::Opened => self.end_storm_for_one(lane.started, now),
             Step::Echoed { due, bytes } => {
-                self.count(due, now, bytes);
+                self.count(due, now, bytes, 2);
                 if self.answering && lane.role == Role::Echo {
                     lane.send(now, scratch)?;
                 }
@@ -140,8 +140,8 @@ impl Board {
 
     /// Messages count when they come, which is when they have cost what they cost. Latency counts for all that were due,
     /// also when they came late.
-    fn count(&mut self, due: Instant, now: Instant, bytes: usize) {
-        self.count_message(now, bytes);
+    fn count(&mut self, due: Instant, now: Instant, bytes: usize, relayed: u64) {
+        self.count_message(now, bytes, relayed);
         if self.is_measured(due) {
             self.tally
                 .latency
@@ -149,10 +149,12 @@ impl Board {
         }
     }
 
-    pub(crate) fn count_message(&mut self, now: Instant, bytes: usize) {
+    /// `relayed` is how often a proxy in between passed it on.
+    pub(crate) fn count_message(&mut self, now: Instant, bytes: usize, relayed: u64) {
         if self.is_measured(now) {
             self.tally.messages += 1;
             self.tally.bytes += bytes as u64;
+            self.tally.relayed += relayed;
         } else {
             self.tally.messages_outside += 1;
         }
@@ -172,11 +174,12 @@ impl Board {
     fn count_push(&mut self, role: Role, number: u64, due: u64, now: Instant, bytes: usize) {
         if role == Role::Slow {
             self.tally.slow_messages += 1;
+            self.tally.relayed += u64::from(self.is_measured(now));
             return;
         }
         let late = Duration::from_nanos(clock::shared_nanoseconds().saturating_sub(due));
         let due = now.checked_sub(late).unwrap_or(now);
-        self.count(due, now, bytes);
+        self.count(due, now, bytes, 1);
         if self.is_measured(due) {
             self.last_push = self.last_push.max(Some(number));
         }
@@ -195,7 +198,8 @@ impl Board {
         let took = now.saturating_duration_since(*storm);
         self.tally.latency.record(took);
         if over {
-            self.tally.recoveries.push(took);
+            let recovery = Recovery { workers: 1, took };
+            self.tally.recoveries.insert(*storm, recovery);
         }
     }
 

@@ -112,8 +112,15 @@ pub(crate) fn run(plan: Plan, load: &LoadOptions) -> Result<Seen, String> {
 fn catch_signals(stop: &Arc<AtomicBool>) -> Result<(), String> {
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(stop))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(stop)))
             .map_err(|error| error.to_string())?;
+    }
+    end_on_signals(stop)
+}
+
+/// Ctrl-C and SIGTERM set `stop`.
+pub(crate) fn end_on_signals(stop: &Arc<AtomicBool>) -> Result<(), String> {
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(stop)).map_err(|error| error.to_string())?;
     }
     Ok(())
 }

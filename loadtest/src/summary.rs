@@ -73,38 +73,39 @@ fn add_counts(seen: &Seen, report: &mut Report) {
         report.add("connections_without_receipt", tally.unverified);
     }
     if plan.storm_interval.is_some() {
-        let seconds: Vec<_> = tally
-            .recoveries
-            .iter()
-            .map(|took| took.as_secs_f64())
-            .collect();
-        let slowest = seconds.iter().copied().fold(0.0, f64::max);
-        report.add(
-            "storms_recovered",
-            tally.recoveries.len() / seen.threads.max(1),
-        );
-        report.add("recovery_seconds_max", slowest);
-        report.add(
-            "reconnects_per_second",
-            ratio(
-                tally.latency.histogram().len() as f64,
-                seconds.iter().sum::<f64>() / seen.threads as f64,
-            ),
-        );
+        add_storms(seen, report);
     }
+}
+
+/// A storm that did not end counts in none of these: the connections it lacks are errors.
+fn add_storms(seen: &Seen, report: &mut Report) {
+    let ended = seen.tally.recoveries.values();
+    let seconds: Vec<_> = ended
+        .filter(|recovery| recovery.workers == seen.threads)
+        .map(|recovery| recovery.took.as_secs_f64())
+        .collect();
+    report.add("storms_recovered", seconds.len());
+    if seconds.is_empty() {
+        return;
+    }
+    let slowest = seconds.iter().copied().fold(0.0, f64::max);
+    report.add("recovery_seconds_max", slowest);
+    let reconnects = (seconds.len() * seen.plan.roles.len()) as f64;
+    let away = seconds.iter().sum();
+    report.add("reconnects_per_second", ratio(reconnects, away));
 }
 
 fn add_costs(seen: &Seen, [baseline, before, after]: &[Cost; 3], report: &mut Report) {
     let tally = &seen.tally;
     let cpu = after.cpu.saturating_sub(before.cpu).as_secs_f64();
     report.add("cpu_share", ratio(cpu, seen.seconds));
-    // An echo is relayed twice: there and back.
-    let echoes = seen.plan.has(Role::Echo);
-    let relayed = tally.messages as f64 * if echoes { 2.0 } else { 1.0 };
-    if tally.messages > 0 {
-        report.add("cpu_us_per_relayed_message", ratio(cpu * 1e6, relayed));
+    if tally.relayed > 0 {
+        report.add(
+            "cpu_us_per_relayed_message",
+            ratio(cpu * 1e6, tally.relayed as f64),
+        );
     }
-    if tally.connections > 0 && tally.messages == 0 {
+    if tally.connections > 0 && tally.relayed == 0 {
         report.add(
             "cpu_us_per_connection",
             ratio(cpu * 1e6, tally.connections as f64),

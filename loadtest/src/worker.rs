@@ -350,7 +350,7 @@ impl Worker {
             Ok(())
         });
         if sent && self.plan.roles.get(slot) == Some(&Role::OneWay) {
-            self.board.count_message(now, len);
+            self.board.count_message(now, len, 1);
         }
         sent
     }

@@ -8,6 +8,8 @@ mod results;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ use serde_json::{Value, json};
 use crate::cli::CompareOptions;
 use crate::descriptors;
 use crate::output::write_file;
+use crate::run::end_on_signals;
 
 use file::{File, Proxy, Scenario, fill};
 use process::{Process, free_port, said};
@@ -27,13 +30,19 @@ const BACKGROUND_WARM_UP: Duration = Duration::from_secs(3);
 
 /// Says whether everything could be measured and went without errors.
 pub(crate) fn run(options: &CompareOptions) -> Result<bool, String> {
-    let bench = Bench::prepare(options)?;
+    // Children are groups of their own, which a terminal's Ctrl-C does not reach: they end with the bench.
+    let stop = Arc::new(AtomicBool::new(false));
+    end_on_signals(&stop)?;
+    let bench = Bench::prepare(options, Arc::clone(&stop))?;
     let cases = bench.measure()?;
     let tables: Vec<_> = cases.iter().map(|case| case.table(&bench.names)).collect();
     let tables = tables.join("\n");
     println!("{tables}");
     if let Some(directory) = &options.out {
         bench.write(directory, &cases, &tables)?;
+    }
+    if stop.load(Ordering::Relaxed) {
+        return Err("interrupted; what was measured until then is above".to_owned());
     }
     Ok(cases.iter().all(|case| case.failures.is_empty()))
 }
@@ -49,6 +58,8 @@ struct Bench {
     /// Words before a command that give it real-time priority; none where that is not to be had.
     realtime: Vec<String>,
     backend: Process,
+    /// Set when the comparison is to end early.
+    stop: Arc<AtomicBool>,
 }
 
 /// A directory that goes when the comparison does.
@@ -62,7 +73,7 @@ impl Drop for Scratch {
 }
 
 impl Bench {
-    fn prepare(options: &CompareOptions) -> Result<Self, String> {
+    fn prepare(options: &CompareOptions, stop: Arc<AtomicBool>) -> Result<Self, String> {
         descriptors::raise();
         let mut file = File::read(&options.file)?;
         file.rounds = options.rounds.unwrap_or(file.rounds);
@@ -138,6 +149,7 @@ impl Bench {
             values,
             realtime,
             backend,
+            stop,
         })
     }
 
@@ -159,6 +171,9 @@ impl Bench {
             for (case, scenario, scheme) in &mut cases {
                 let turn = round % self.names.len();
                 for name in self.names.iter().cycle().skip(turn).take(self.names.len()) {
+                    if self.stop.load(Ordering::Relaxed) {
+                        break;
+                    }
                     eprintln!(
                         "round {} of {}: {}, {name}",
                         round + 1,
@@ -171,6 +186,8 @@ impl Bench {
                         .and_then(|proxy| self.run_one(proxy, scenario, scheme));
                     match measured {
                         Ok(report) => case.add(name, &report),
+                        // No failure of the proxy.
+                        Err(_) if self.stop.load(Ordering::Relaxed) => {}
                         Err(error) => {
                             eprintln!("  failed: {error}");
                             case.failures.push(format!("{name}: {error}"));
@@ -187,12 +204,13 @@ impl Bench {
         let log = self.scratch.0.join("proxy.log");
         let words = self.start_words(proxy, scheme, port)?;
         let mut running = Process::start(&proxy.name, &words, &self.file.pin.proxy, Some(&log))?;
-        running.await_port(port, &log)?;
+        running.await_port(port, &log, &self.stop)?;
         let url = format!("{scheme}://127.0.0.1:{port}{}", proxy.path);
         let length = Duration::from_secs_f64(self.file.seconds);
         let mut extra = vec!["--observe".to_owned(), running.pids(), "--json".to_owned()];
         if scenario.background.is_empty() {
-            return report(self.load("load", &[], &scenario.load, &url, length, &extra)?);
+            let load = self.load("load", &[], &scenario.load, &url, length, &extra)?;
+            return report(load, &self.stop);
         }
         extra.extend([
             "--warm-up".to_owned(),
@@ -209,8 +227,8 @@ impl Bench {
             all,
             &["--warm-up".to_owned(), "0s".to_owned()],
         )?;
-        let mut figures = report(load)?;
-        let behind = report(background)?;
+        let mut figures = report(load, &self.stop)?;
+        let behind = report(background, &self.stop)?;
         if let (Some(figures), Some(behind)) = (figures.as_object_mut(), behind.as_object()) {
             figures.extend(
                 behind
@@ -396,8 +414,8 @@ fn list(cores: &[usize]) -> String {
 }
 
 /// 1 is a run with errors, which the report counts.
-fn report(load: Process) -> Result<Value, String> {
-    let output = load.output()?;
+fn report(load: Process, stop: &AtomicBool) -> Result<Value, String> {
+    let output = load.output(stop)?;
     match output.status.code() {
         Some(0 | 1) => serde_json::from_slice(&output.stdout).map_err(|error| error.to_string()),
         _ => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),

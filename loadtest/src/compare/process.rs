@@ -1,11 +1,12 @@
 //! Processes of a comparison: started on their cores, and ended with their children, and nothing else, on the way out.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -87,10 +88,16 @@ impl Process {
     }
 
     /// Waits until somebody listens.
-    pub(super) fn await_port(&mut self, port: u16, log: &Path) -> Result<(), String> {
+    pub(super) fn await_port(
+        &mut self,
+        port: u16,
+        log: &Path,
+        stop: &AtomicBool,
+    ) -> Result<(), String> {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let end = clock::now() + START_MAX;
         while clock::now() < end {
+            check_going(stop)?;
             if let Some(status) = self.status()? {
                 let said = std::fs::read_to_string(log).unwrap_or_default();
                 return Err(format!(
@@ -111,23 +118,27 @@ impl Process {
         self.child.try_wait().map_err(|error| error.to_string())
     }
 
-    /// Waits for its end and gives what it printed.
-    pub(super) fn output(mut self) -> Result<Output, String> {
-        let read = |stream: Option<&mut dyn std::io::Read>| {
-            let mut bytes = Vec::new();
-            stream
-                .map_or(Ok(0), |stream| stream.read_to_end(&mut bytes))
-                .map(|_| bytes)
+    /// Waits for its end and gives what it printed; ends it if `stop` is set before.
+    pub(super) fn output(mut self, stop: &AtomicBool) -> Result<Output, String> {
+        // Both at once: whoever waits for one while the other is full waits for ever.
+        let stdout = self.child.stdout.take().map(read_all);
+        let stderr = self.child.stderr.take().map(read_all);
+        let status = loop {
+            check_going(stop)?;
+            match self.status()? {
+                Some(status) => break status,
+                None => thread::park_timeout(POLL),
+            }
         };
-        let fail = |error: std::io::Error| error.to_string();
-        // Its errors are few, so that it is never blocked on them while its report is read.
-        let stdout = read(self.child.stdout.as_mut().map(|stream| stream as _)).map_err(fail)?;
-        let stderr = read(self.child.stderr.as_mut().map(|stream| stream as _)).map_err(fail)?;
-        let status = self.child.wait().map_err(fail)?;
+        let printed = |reader: Option<Reader>| match reader.map(Reader::join) {
+            None => Ok(Vec::new()),
+            Some(Ok(read)) => read.map_err(|error| error.to_string()),
+            Some(Err(_)) => Err("a reader panicked".to_owned()),
+        };
         Ok(Output {
             status,
-            stdout,
-            stderr,
+            stdout: printed(stdout)?,
+            stderr: printed(stderr)?,
         })
     }
 }
@@ -148,6 +159,24 @@ impl Drop for Process {
         // Best effort: most often the group is empty by now.
         kill_process_group(pid, Signal::KILL).ok();
         self.child.wait().ok();
+    }
+}
+
+type Reader = thread::JoinHandle<std::io::Result<Vec<u8>>>;
+
+/// It ends with the process whose output it reads, so nobody has to wait for it.
+fn read_all(mut stream: impl Read + Send + 'static) -> Reader {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).map(|_| bytes)
+    })
+}
+
+/// An error once the comparison is to end.
+fn check_going(stop: &AtomicBool) -> Result<(), String> {
+    match stop.load(Ordering::Relaxed) {
+        true => Err("interrupted".to_owned()),
+        false => Ok(()),
     }
 }
 
@@ -184,4 +213,49 @@ pub(super) fn said(words: &[String]) -> Option<String> {
         .lines()
         .next()
         .map(|line| line.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Process {
+        let words = ["sh", "-c", script].map(str::to_owned);
+        let cores: Vec<_> = {
+            let set = sched_getaffinity(None).unwrap();
+            (0..CpuSet::MAX_CPU)
+                .filter(|core| set.is_set(*core))
+                .collect()
+        };
+        Process::start("shell", &words, &cores, None).unwrap()
+    }
+
+    #[test]
+    fn neither_full_pipe_blocks_the_other() {
+        // Each more than the 64 KiB that a pipe holds.
+        let process = shell("head -c 200000 /dev/zero >&2; head -c 300000 /dev/zero; exit 3");
+        let output = process.output(&AtomicBool::new(false)).unwrap();
+        assert_eq!(output.status.code(), Some(3));
+        assert_eq!(
+            (output.stdout.len(), output.stderr.len()),
+            (300_000, 200_000)
+        );
+    }
+
+    #[test]
+    fn a_stop_ends_the_process_and_what_came_from_it() {
+        let mut process = shell("sleep 1000 & echo $!; wait");
+        let grandchild = process.first_line().unwrap();
+        assert_eq!(
+            process.output(&AtomicBool::new(true)).unwrap_err(),
+            "interrupted"
+        );
+        // A kill is carried out soon, and whoever adopted the process may not have reaped it yet.
+        let is_gone = || {
+            let stat = std::fs::read_to_string(format!("/proc/{grandchild}/stat"));
+            stat.map_or(true, |stat| stat.contains(") Z "))
+        };
+        let looks = (0..1000).take_while(|_| !is_gone());
+        assert!(looks.map(|_| thread::park_timeout(POLL)).count() < 1000);
+    }
 }

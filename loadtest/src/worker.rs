@@ -465,9 +465,7 @@ impl Worker {
         self.board.window = self.board.window.map(|window| Window { end, ..window });
         self.board.answering = false;
         self.timers = Timers::default();
-        for slot in self.churners.clone() {
-            self.fleet.drop_lane(slot);
-        }
+        self.drain_churn(end)?;
         if let Some((_, away @ 1..)) = self.board.storm {
             self.fleet
                 .failures
@@ -483,9 +481,38 @@ impl Worker {
         Ok(())
     }
 
+    /// Lets connections that are under way end; those that do not have taken too long.
+    fn drain_churn(&mut self, end: Instant) -> Result<(), String> {
+        let mut free = vec![false; self.fleet.len()];
+        for slot in &self.free {
+            if let Some(place) = free.get_mut(*slot) {
+                *place = true;
+            }
+        }
+        let is_under_way =
+            |slot: &usize| free.get(*slot) == Some(&false) && self.fleet.lane(*slot).is_some();
+        let mut waiting: Vec<_> = self.churners.iter().copied().filter(is_under_way).collect();
+        while !waiting.is_empty() && clock::now() < end + DRAIN {
+            let mut over = self.fleet.take_failed();
+            over.append(&mut self.board.finished);
+            waiting.retain(|slot| !over.contains(slot));
+            if !waiting.is_empty() {
+                self.turn(Duration::from_millis(10))?;
+            }
+        }
+        self.fleet
+            .failures
+            .count_many(&ClientError::TimedOut, waiting.len() as u64);
+        for slot in self.churners.clone() {
+            self.fleet.drop_lane(slot);
+        }
+        Ok(())
+    }
+
     /// A gap shows when the next push comes; at the end there is none, so every connection is held to the latest.
     fn count_missing_pushes(&mut self) {
         let Some(last) = self.board.last_push else {
+            self.count_silent_pushers();
             return;
         };
         for slot in 0..self.fleet.len() {
@@ -501,6 +528,22 @@ impl Worker {
                 .failures
                 .count_many(&ClientError::Lost, missing);
         }
+    }
+
+    /// No push at all has come: if the window was long enough for one, each connection lacks at least that.
+    fn count_silent_pushers(&mut self) {
+        let length = self.board.window.map_or(Duration::ZERO, |window| {
+            window.end.saturating_duration_since(window.start)
+        });
+        if length.as_secs_f64() * self.plan.push_rate < 1.0 {
+            return;
+        }
+        let slots = 0..self.fleet.len();
+        let lanes = slots.filter_map(|slot| self.fleet.lane(slot));
+        let silent = lanes.filter(|lane| lane.role == Role::Push).count();
+        self.fleet
+            .failures
+            .count_many(&ClientError::Lost, silent as u64);
     }
 
     /// Closes one-way connections, whose server then says what it got.

@@ -18,6 +18,19 @@ const STALL: Duration = Duration::from_secs(1);
 /// From the upgrade to the stall: well within what is measured.
 const BEFORE_STALL: Duration = Duration::from_millis(700);
 
+/// A server that upgrades and then says nothing. Gives its URL.
+fn keep_silent() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("ws://{}/", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut socket = tungstenite::accept(stream.unwrap()).unwrap();
+            thread::spawn(move || while socket.read().is_ok() {});
+        }
+    });
+    url
+}
+
 /// An echo server that stalls once in each connection if it is told to. Gives its URL.
 fn serve(stalls: bool) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -82,6 +95,19 @@ fn a_stall_of_one_second_is_felt_by_one_message_of_a_closed_loop() {
     assert!(all > 100, "{all}");
     // One, and another if this machine itself is slow.
     assert!((1..=3).contains(&slow), "{slow}");
+}
+
+#[test]
+fn silence_is_an_error_of_every_connection() {
+    let url = keep_silent();
+    let times = ["--duration", "300ms", "--warm-up", "0s"];
+    let check = |scenario: &str, flags: &[&str], kind: &str| {
+        let report = report(scenario, &url, &[&times[..], flags].concat(), 1);
+        assert_eq!(report["errors_by_kind"][kind], 3, "{report}");
+    };
+    check("echo", &["--connections", "3"], "lost");
+    check("push", &["--connections", "3", "--push-rate", "20"], "lost");
+    check("churn", &["--clients", "3"], "timed_out");
 }
 
 #[test]

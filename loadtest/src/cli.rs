@@ -237,7 +237,7 @@ pub(crate) struct CompareOptions {
     /// Only these proxies; others are compared to the first.
     #[arg(long, value_delimiter = ',')]
     pub(crate) proxies: Vec<String>,
-    /// Directory for results.json, table.txt and the charts as SVG.
+    /// Directory for results.json, tables.md and the charts as SVG.
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) out: Option<PathBuf>,
 }

@@ -396,9 +396,8 @@ impl Conductor {
             return Err("ended before anything was measured".to_owned());
         };
         let costs = match (baseline, self.before, self.after) {
-            (Some(baseline), before, Some(after)) => {
-                Some([baseline, before.unwrap_or(after), after])
-            }
+            (Some(baseline), Some(before), Some(after)) => Some([baseline, before, after]),
+            // A cost of which a part is not known is not known.
             _ => None,
         };
         let interrupted = self

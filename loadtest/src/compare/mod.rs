@@ -204,7 +204,7 @@ impl Bench {
         let log = self.scratch.0.join("proxy.log");
         let words = self.start_words(proxy, scheme, port)?;
         let mut running = Process::start(&proxy.name, &words, &self.file.pin.proxy, Some(&log))?;
-        running.await_port(port, &log, &self.stop)?;
+        running.await_answer(port, &log, &self.stop)?;
         let url = format!("{scheme}://127.0.0.1:{port}{}", proxy.path);
         let length = Duration::from_secs_f64(self.file.seconds);
         let mut extra = vec!["--observe".to_owned(), running.pids(), "--json".to_owned()];

@@ -1,7 +1,7 @@
 //! Processes of a comparison: started on their cores, and ended with their children, and nothing else, on the way out.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -17,6 +17,7 @@ use crate::clock;
 
 const START_MAX: Duration = Duration::from_secs(10);
 const STOP_MAX: Duration = Duration::from_secs(5);
+const ANSWER_MAX: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
@@ -87,8 +88,8 @@ impl Process {
         Ok(line.trim().to_owned())
     }
 
-    /// Waits until somebody listens.
-    pub(super) fn await_port(
+    /// Waits until a request is answered, with whatever: a master listens before it has the workers that do the work.
+    pub(super) fn await_answer(
         &mut self,
         port: u16,
         log: &Path,
@@ -106,12 +107,12 @@ impl Process {
                     said.trim()
                 ));
             }
-            if TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok() {
+            if is_answering(address) {
                 return Ok(());
             }
             thread::park_timeout(POLL);
         }
-        Err(format!("{} does not listen", self.name))
+        Err(format!("{} does not answer", self.name))
     }
 
     fn status(&mut self) -> Result<Option<ExitStatus>, String> {
@@ -160,6 +161,18 @@ impl Drop for Process {
         kill_process_group(pid, Signal::KILL).ok();
         self.child.wait().ok();
     }
+}
+
+/// Whether something is sent in return for a request, or the connection ended, as one for TLS should be.
+fn is_answering(address: SocketAddr) -> bool {
+    let request = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let ask = || {
+        let mut stream = TcpStream::connect_timeout(&address, ANSWER_MAX)?;
+        stream.set_read_timeout(Some(ANSWER_MAX))?;
+        stream.write_all(request)?;
+        stream.read(&mut [0; 64])
+    };
+    ask().is_ok()
 }
 
 type Reader = thread::JoinHandle<std::io::Result<Vec<u8>>>;

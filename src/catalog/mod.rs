@@ -39,6 +39,7 @@ pub use debug::DebugCalls;
 use debug::DebugQuotas;
 pub use explain::{Candidate, Explanation, Host, Rule, Verdict};
 pub use load::{Loaded, Report, check, load, load_beside, load_with_definitions};
+pub(crate) use mapping::Policy;
 pub use mapping::{Call, MappingError, Outgoing};
 pub use path::{encode_path, normalize};
 pub use responses::{Context, Rendered, ResponseSet};

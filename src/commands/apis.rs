@@ -147,20 +147,22 @@ fn match_mode(api: &Api) -> &'static str {
 
 /// Where an API leads, one URL a member.
 fn urls(http: &HttpBackend) -> Vec<String> {
-    let path = match &http.path {
-        BackendPath::Same => "",
-        BackendPath::Fixed(path) => path,
-    };
+    let path = backend_path(&http.path);
     http.members
         .iter()
         .map(|member| {
-            let scheme = match member.scheme {
-                Scheme::Http => "http",
-                Scheme::Https => "https",
-            };
+            let scheme = member.scheme.label();
             format!("{scheme}://{}{path}", member.authority)
         })
         .collect()
+}
+
+/// Parameters stand in it as the definition writes them: a path has no other braces.
+fn backend_path(path: &BackendPath) -> String {
+    match path {
+        BackendPath::Same => String::new(),
+        BackendPath::Fixed(path) => path.replace("%7B", "{").replace("%7D", "}"),
+    }
 }
 
 /// The hosts by which clients reach an API: those of its group, on listeners of its schemes.
@@ -289,5 +291,12 @@ routing = { inbound_addresses = ["203.0.113.1"] }
         assert_eq!(of(&config, &secure), [""; 0], "there is no https listener");
         config.routing.any_address = true;
         assert_eq!(of(&config, &default)[0], "any address");
+    }
+
+    #[test]
+    fn a_backend_is_shown_as_its_definition_writes_it() {
+        let path = BackendPath::Fixed("/rooms/%7Broom%7D/%20".to_owned());
+        assert_eq!(backend_path(&path), "/rooms/{room}/%20");
+        assert_eq!(backend_path(&BackendPath::Same), "");
     }
 }

@@ -147,6 +147,7 @@ impl Build<'_> {
         };
         let backend = self.backend(&compiled, &policy.backend)?;
         Some(Policy {
+            name: policy.name.clone(),
             effect: policy.effect,
             conditions: conditions.into_iter().collect::<Option<_>>()?,
             backend,

@@ -25,4 +25,5 @@ mod proxy_protocol;
 mod refusals;
 mod socketio;
 mod stop;
+mod tables;
 mod tls;

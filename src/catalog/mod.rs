@@ -36,7 +36,7 @@ pub use cors::{Cors, cors_headers};
 pub use debug::{DebugCalls, DebugQuotas};
 pub use explain::{Candidate, Explanation, Host, Rule, Verdict};
 pub use load::{Loaded, Report, check, load, load_with_definitions};
-pub use mapping::{Call, MappingError, Outgoing};
+pub use mapping::{BackendPath, Call, MappingError, Outgoing, PathTemplate};
 pub use path::{encode_path, normalize};
 pub use responses::{Context, Rendered, ResponseSet};
 
@@ -232,11 +232,8 @@ impl fmt::Display for Api {
             let separator = if index > 0 { ", " } else { "" };
             write!(f, "{separator}{scheme}://{}", member.authority)?;
         }
-        match &backend.path {
-            BackendPath::Same => {}
-            BackendPath::Fixed(path) => write!(f, "{path}")?,
-        }
-        write!(f, ", idle after {:?}", backend.policy.idle_timeout)
+        let idle = backend.policy.idle_timeout;
+        write!(f, "{}, idle after {idle:?}", backend.path)
     }
 }
 
@@ -293,14 +290,6 @@ pub struct Member {
     pub port: u16,
     /// The value of `Host` towards this member (spec 2.8): the port is left out where it is the scheme's own.
     pub authority: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BackendPath {
-    /// The client's request target as it is.
-    Same,
-    /// This path, with the client's query.
-    Fixed(String),
 }
 
 #[cfg(test)]

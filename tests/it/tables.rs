@@ -158,6 +158,7 @@ tables! {
     debug
     retries
     upgrades
+    formats
 }
 
 fn folder() -> PathBuf {

@@ -1,4 +1,5 @@
 //! What backends are asked, what is complained about, and what no value can do.
+#![expect(clippy::indexing_slicing, reason = "a test may fail loudly")]
 
 use std::net::Ipv4Addr;
 use std::sync::LazyLock;

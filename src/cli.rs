@@ -8,6 +8,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::explain::{Field, Url};
 
+use crate::call::Call;
+use crate::doctor::Doctor;
+
 /// A WebSocket edge proxy that takes the API definitions of a cloud gateway as its configuration.
 ///
 /// Without a command it runs the demo: a self-signed certificate, a built-in echo backend, and the reference scenario
@@ -25,7 +28,8 @@ pub struct Cli {
 
 const AFTER_HELP: &str = "\
 Signals:
-  TERM, QUIT  stop accepting, close open tunnels with 1001 at a frame boundary, exit 0; again: at once
+  HUP         read the configuration again; with any mistake, what runs goes on
+  TERM, QUIT  stop accepting, close open tunnels in turn at a frame boundary, exit 0; again: at once
   INT         stop at once
   USR1        reopen the access log
 
@@ -68,6 +72,15 @@ pub enum Command {
     Close(Close),
     /// Close tunnels politely, spread over a time; alone, show the drains so far
     Drain(Drain),
+    /// Talk to a WebSocket API: print the handshake's answer, send lines, print messages
+    Call(Call),
+    /// Say what will break on this host, at how many connections, and how to mend it
+    ///
+    /// Looks at the host's limits and settings, the configuration, its certificates and its backends. Changes nothing.
+    Doctor(Doctor),
+    /// Write the manual pages
+    #[command(hide = true)]
+    Man(Man),
 }
 
 /// Where the running program is asked.
@@ -212,6 +225,13 @@ pub struct Export {
 pub enum ExportFormat {
     Openapi,
     Swagger,
+}
+
+#[derive(Args, Debug)]
+pub struct Man {
+    /// The directory that gets a page for each command; without it the main page goes to standard output
+    #[arg(value_name = "DIR")]
+    pub dir: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

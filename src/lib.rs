@@ -3,13 +3,15 @@
 //! The modules in reading order: what the program is told (`config`, `definition`, both texts read through
 //! `document`), what it makes of that (`catalog`),
 //! the protocols it speaks (`proto`, `tls`), a connection's life before its 101 (`edge`) and after it (`relay`), what
-//! those rest on (`uring`, `buffer`, `timer`, `sys`), and what stands beside them (`control`, `observe`).
+//! those rest on (`uring`, `buffer`, `timer`, `sys`), what stands beside them (`control`, `observe`), and what helps the
+//! operator without serving anything (`call`, `doctor`).
 
 pub mod cli;
 mod commands;
 pub mod demo;
 pub mod explain;
 pub mod program;
+pub mod reload;
 pub mod remote;
 pub mod worker;
 
@@ -44,3 +46,6 @@ pub mod uring;
 
 pub mod control;
 pub mod observe;
+
+pub mod call;
+pub mod doctor;

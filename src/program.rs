@@ -3,30 +3,34 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::catalog::{self, BackendPath, Catalog, Forward, Member, Schemes};
+use crate::call;
+use crate::catalog::{self, BackendPath, Carried, Catalog, Forward, Member, Schemes};
 use crate::cli::{Cli, Command, Proxy};
 use crate::commands;
 use crate::config::{self, AccessLog as AccessLogConfig, Config, Scheme};
 use crate::control::admin::AdminSocket;
-use crate::control::reload::Reloader;
+use crate::control::reload::{Reloader, Source};
 use crate::control::resolver::Resolver;
 use crate::control::signals::Signals;
 use crate::control::{self, Control, Readiness, State};
 use crate::demo;
+use crate::doctor;
 use crate::edge;
 use crate::explain;
 use crate::observe::access_log::AccessLog;
 use crate::observe::events;
+use crate::observe::metrics::ReloadMetrics;
 use crate::observe::registry::{ProcessFacts, Registry};
 use crate::relay::policy::TunnelPolicy;
+use crate::reload::FileSource;
 use crate::remote;
 use crate::sys;
-use crate::tls;
+use crate::tls::Tickets;
 use crate::uring::probe::probe;
 use crate::worker::{self, Plan, Workers};
 
@@ -35,53 +39,29 @@ type Failure = Box<dyn Display>;
 
 /// Runs the command of `cli`, and says how it went.
 pub fn main(cli: Cli) -> ExitCode {
-    let result = match cli {
-        Cli { version: true, .. } => print_version(),
-        Cli {
-            command: None | Some(Command::Demo),
-            ..
-        } => run_demo(),
-        Cli {
-            command: Some(Command::Run(file)),
-            ..
-        } => run_file(&file.config),
-        Cli {
-            command: Some(Command::Check(check)),
-            ..
-        } => return commands::check(&check),
-        Cli {
-            command: Some(Command::Apis(apis)),
-            ..
-        } => return commands::apis(&apis),
-        Cli {
-            command: Some(Command::Export(arguments)),
-            ..
-        } => return commands::export(&arguments),
-        Cli {
-            command: Some(Command::Explain(explain)),
-            ..
-        } => return explain::run(&explain),
-        Cli {
-            command: Some(Command::Proxy(proxy)),
-            ..
-        } => run_proxy(proxy),
-        Cli {
-            command: Some(Command::Reload(command)),
-            ..
-        } => remote::reload(&command).map_err(failure),
-        Cli {
-            command: Some(Command::Tunnels(command)),
-            ..
-        } => remote::tunnels(&command).map_err(failure),
-        Cli {
-            command: Some(Command::Close(command)),
-            ..
-        } => remote::close(&command).map_err(failure),
-        Cli {
-            command: Some(Command::Drain(command)),
-            ..
-        } => remote::drain(&command).map_err(failure),
+    if cli.version {
+        return exit(print_version());
+    }
+    let result = match cli.command.unwrap_or(Command::Demo) {
+        Command::Demo => run_demo(),
+        Command::Run(file) => run_file(&file.config),
+        Command::Check(check) => return commands::check(&check),
+        Command::Apis(apis) => return commands::apis(&apis),
+        Command::Export(arguments) => return commands::export(&arguments),
+        Command::Explain(explain) => return explain::run(&explain),
+        Command::Proxy(proxy) => run_proxy(proxy),
+        Command::Reload(command) => remote::reload(&command).map_err(failure),
+        Command::Tunnels(command) => remote::tunnels(&command).map_err(failure),
+        Command::Close(command) => remote::close(&command).map_err(failure),
+        Command::Drain(command) => remote::drain(&command).map_err(failure),
+        Command::Call(call) => return call::run(call),
+        Command::Doctor(doctor) => return doctor::run(&doctor),
+        Command::Man(man) => write_manual(man.dir.as_deref()),
     };
+    exit(result)
+}
+
+fn exit(result: Result<(), Failure>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -116,15 +96,29 @@ fn print_version() -> Result<(), Failure> {
     Ok(())
 }
 
+/// The manual, made of what `--help` says, so that the two cannot differ.
+fn write_manual(dir: Option<&Path>) -> Result<(), Failure> {
+    let command = <Cli as clap::CommandFactory>::command();
+    match dir {
+        Some(dir) => clap_mangen::generate_to(command, dir)
+            .map_err(|error| failure(format!("{}: {error}", dir.display()))),
+        None => clap_mangen::Man::new(command)
+            .render(&mut io::stdout().lock())
+            .map_err(failure),
+    }
+}
+
 fn run_file(path: &Path) -> Result<(), Failure> {
-    let loaded = catalog::load(path).map_err(|report| {
+    let mut carried = Carried::default();
+    let loaded = catalog::load_beside(path, &mut carried).map_err(|report| {
         commands::show_complaints(&report.complaints);
         failure(report.summary())
     })?;
     commands::show_complaints(&loaded.warnings);
     let addresses: Vec<_> = loaded.config.listeners.clone();
     let listeners = bind(&addresses)?;
-    serve(loaded.config, loaded.catalog, listeners, &[])
+    let file = Some((path.to_owned(), carried));
+    serve(loaded.config, loaded.catalog, listeners, &[], file)
 }
 
 /// One route without a file.
@@ -152,14 +146,10 @@ fn run_proxy(proxy: Proxy) -> Result<(), Failure> {
     config.listeners = proxy
         .listen
         .iter()
-        .map(|&address| config::Listener {
-            address,
-            scheme,
-            proxy_protocol_from: Vec::new(),
-        })
+        .map(|&address| config::Listener::plain(address, scheme))
         .collect();
     let listeners = bind(&config.listeners)?;
-    serve(config, catalog, listeners, &[])
+    serve(config, catalog, listeners, &[], None)
 }
 
 fn read_certificate(cert: &Path, key: &Path) -> Result<config::Certificate, Failure> {
@@ -217,6 +207,7 @@ fn forward(
         api: "proxy".to_owned(),
         group: catalog::DEFAULT_GROUP.to_owned(),
         environment: catalog::RELEASE.to_owned(),
+        backend: String::new(),
         idle_timeout,
         idle_end: base.idle_end,
         frames: base.frames,
@@ -248,12 +239,11 @@ fn run_demo() -> Result<(), Failure> {
     let catalog = Catalog::forward_all(forward).map_err(failure)?;
     let mut listeners = Vec::new();
     for (scheme, port) in [(Scheme::Https, 8443), (Scheme::Http, 8080)] {
-        let bound = edge::bind_from((Ipv4Addr::LOCALHOST, port).into(), scheme).map_err(failure)?;
-        config.listeners.push(config::Listener {
-            address: bound.address(),
-            scheme,
-            proxy_protocol_from: Vec::new(),
-        });
+        let wanted = config::Listener::plain((Ipv4Addr::LOCALHOST, port).into(), scheme);
+        let bound = edge::bind_from(&wanted).map_err(failure)?;
+        config
+            .listeners
+            .push(config::Listener::plain(bound.address(), scheme));
         listeners.push(bound);
     }
     let [wss, ws] = [Scheme::Https, Scheme::Http].map(|scheme| {
@@ -269,7 +259,7 @@ fn run_demo() -> Result<(), Failure> {
         format!("try it:  websocat -k wss://127.0.0.1:{wss}/hello"),
         format!("or:      pip install websockets && websockets ws://127.0.0.1:{ws}/hello"),
     ];
-    serve(config, catalog, listeners, &hints)
+    serve(config, catalog, listeners, &hints, None)
 }
 
 /// The longest a backend may take to answer where no definition says it: the reference scenario's timeout (spec 1.2).
@@ -287,23 +277,22 @@ fn bind(listeners: &[config::Listener]) -> Result<Vec<edge::Listener>, Failure> 
     listeners
         .iter()
         .map(|listener| {
-            let (address, scheme) = (listener.address, listener.scheme);
-            edge::bind(address, scheme)
-                .map(|bound| bound.with_proxy_protocol_from(&listener.proxy_protocol_from))
-                .map_err(|error| failure(format!("cannot listen on {address}: {error}")))
+            edge::bind(listener)
+                .map_err(|error| failure(format!("cannot listen on {}: {error}", listener.address)))
         })
         .collect()
 }
 
-/// Serves until a signal ends it.
+/// Serves until a signal ends it. `file` is what a reload reads again.
 #[expect(clippy::disallowed_methods, reason = "the start time of the process")]
 fn serve(
     config: Config,
     catalog: Catalog,
     listeners: Vec<edge::Listener>,
     hints: &[String],
+    file: Option<(PathBuf, Carried)>,
 ) -> Result<(), Failure> {
-    let _events = events::init(&config.log).map_err(failure)?;
+    let (levels, _events) = events::init(&config.log).map_err(failure)?;
     probe().map_err(failure)?;
     let signals = Signals::register().map_err(failure)?;
     let cores = cores(&config.workers.cores)?;
@@ -317,13 +306,17 @@ fn serve(
         .transpose()
         .map_err(failure)?;
     let facts = ProcessFacts::new(&config, connections_max, SystemTime::now());
-    let mut registry = Registry::new(facts, access_log.clone());
+    let reloads = Arc::<ReloadMetrics>::default();
+    let mut registry = Registry::new(facts, access_log.clone(), Arc::clone(&reloads));
 
     let config = Arc::new(config);
+    let tickets = Tickets::new().map_err(failure)?;
     let shared = edge::Shared {
-        config: Arc::clone(&config),
-        catalog: Arc::new(catalog),
-        tls: tls_of(&config)?,
+        generation: edge::Generation {
+            config: Arc::clone(&config),
+            catalog: Arc::new(catalog),
+            tls: tickets.configs(&config).map_err(failure)?,
+        },
         resolver: Resolver::start().map_err(failure)?,
         access_log: access_log.clone(),
         connections: edge::Connections::new(connections_max),
@@ -344,10 +337,12 @@ fn serve(
         .iter()
         .map(|listener| (listener.scheme(), listener.address()))
         .collect();
+    let configured = config.listeners.iter().cloned();
+    let running = configured.zip(addresses.iter().map(|(_, address)| *address));
     drop(listeners);
     announce(
         &config,
-        &shared.catalog,
+        &shared.generation.catalog,
         &plan,
         connections_max,
         &addresses,
@@ -358,7 +353,22 @@ fn serve(
     let workers = Workers::new(workers);
     let readiness = Readiness::default();
     readiness.set(State::Ready);
-    let drain = config.drain.clone();
+    let source = file.map(|(path, carried)| {
+        Box::new(FileSource {
+            path,
+            config: Arc::clone(&config),
+            catalog: Arc::clone(&shared.generation.catalog),
+            carried,
+            listeners: running.collect(),
+            workers: workers.handles(),
+            connections_made_for: connections_max,
+            connections: shared.connections.clone(),
+            tickets,
+            access_log: access_log.clone(),
+            levels,
+        }) as Box<dyn Source>
+    });
+    let reloader = Reloader::new(source, config.drain.clone(), reloads);
     control::run(Control {
         workers: &workers,
         signals,
@@ -366,22 +376,13 @@ fn serve(
         registry,
         access_log,
         readiness,
-        reloader: Reloader::new(None, Arc::default()),
-        drain,
+        reloader,
     })
     .map_err(failure)?;
     workers.join();
     drop(shared);
     drop(access_guard);
     Ok(())
-}
-
-fn tls_of(config: &Config) -> Result<edge::TlsConfigs, Failure> {
-    let tickets = tls::ticketer().map_err(failure)?;
-    Ok(edge::TlsConfigs {
-        server: tls::server_config(&config.tls, config.tls.resolver(), tickets).map_err(failure)?,
-        client: tls::client_config(&config.backends).map_err(failure)?,
-    })
 }
 
 /// The cores that get a worker: those asked for, all of which have to be there, or all that the process may use.
@@ -418,11 +419,16 @@ const DESCRIPTORS_RESERVED: usize = 40;
 const DESCRIPTORS_OF_WORKER: usize = 8;
 const DESCRIPTORS_OF_LISTENER: usize = 4;
 
+/// Descriptors that are not for connections, of the whole process.
+pub(crate) fn descriptors_reserved(config: &Config, workers: usize) -> usize {
+    let of_worker = DESCRIPTORS_OF_WORKER + DESCRIPTORS_OF_LISTENER * config.listeners.len();
+    DESCRIPTORS_RESERVED + workers * of_worker
+}
+
 /// How many connections the descriptor limit allows: each takes one, and one more once it has a backend.
 fn connections_max(config: &Config, workers: usize) -> Result<usize, Failure> {
     let limit = sys::raise_fd_limit().map_err(failure)?;
-    let of_worker = DESCRIPTORS_OF_WORKER + DESCRIPTORS_OF_LISTENER * config.listeners.len();
-    let reserved = DESCRIPTORS_RESERVED + workers * of_worker;
+    let reserved = descriptors_reserved(config, workers);
     let possible = limit.saturating_sub(reserved) / 2;
     match config.limits.connections_max {
         0 if possible == 0 => Err(failure(format!(

@@ -6,11 +6,10 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::Value as Json;
 
 use crate::cli::{Close, Drain, Reload, Socket, Tunnels};
-use crate::config::Config;
-use crate::document::plural;
+use crate::document::{Node, Value, parse_toml, plural};
 
 /// A reload of a large configuration is the slowest of all answers.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
@@ -87,7 +86,7 @@ pub fn reload(command: &Reload) -> Result<(), Failure> {
     print(&format!("reloaded: {summary}\n"))
 }
 
-fn progress(drain: &Value) -> String {
+fn progress(drain: &Json) -> String {
     let number = |key: &str| drain[key].as_u64().unwrap_or_default();
     let cancelled = if drain["cancelled"] == true {
         ", cancelled"
@@ -107,12 +106,12 @@ fn progress(drain: &Value) -> String {
 }
 
 /// One line a tunnel, columns aligned.
-fn table(answer: &Value) -> String {
-    let text = |value: &Value| match value {
-        Value::String(text) => text.clone(),
+fn table(answer: &Json) -> String {
+    let text = |value: &Json| match value {
+        Json::String(text) => text.clone(),
         other => other.to_string(),
     };
-    let time = |value: &Value| {
+    let time = |value: &Json| {
         let millis = value.as_u64().unwrap_or_default();
         format!("{:.1}s", Duration::from_millis(millis).as_secs_f64())
     };
@@ -194,7 +193,7 @@ impl Query {
 }
 
 /// The JSON of a good answer.
-fn ask(socket: &Socket, method: &str, path: &str) -> Result<Value, Failure> {
+fn ask(socket: &Socket, method: &str, path: &str) -> Result<Json, Failure> {
     let at = place(socket)?;
     let failed = |error: io::Error| {
         Failure(format!(
@@ -205,7 +204,7 @@ fn ask(socket: &Socket, method: &str, path: &str) -> Result<Value, Failure> {
     let text = exchange(&at, method, path).map_err(failed)?;
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
     let status = head.split(' ').nth(1).unwrap_or_default();
-    let answer: Value = serde_json::from_str(body).unwrap_or_default();
+    let answer: Json = serde_json::from_str(body).unwrap_or_default();
     if status.starts_with('2') {
         return Ok(answer);
     }
@@ -241,13 +240,27 @@ fn place(socket: &Socket) -> Result<PathBuf, Failure> {
             "{file}: {error}; name it with -c, or the socket with --socket"
         ))
     })?;
-    let config = Config::from_text(&file, &text).map_err(|complaints| {
-        let first = complaints.first().map(ToString::to_string);
-        Failure(first.unwrap_or_default())
-    })?;
-    config.admin.socket.ok_or_else(|| {
+    let socket = admin_socket(&file, &text).ok_or_else(|| {
         Failure(format!(
             "{file} has no admin.socket; add one, or name it with --socket"
         ))
-    })
+    })?;
+    let beside = Path::new(&file).parent().unwrap_or_else(|| Path::new(""));
+    Ok(beside.join(socket))
+}
+
+/// `admin.socket` of a file that may be wrong elsewhere: that is what the program is asked about.
+fn admin_socket(file: &str, text: &str) -> Option<String> {
+    let (root, _) = parse_toml(file, text);
+    let entry = |node: &Node, key: &str| match &node.value {
+        Value::Table(entries) => entries
+            .iter()
+            .find(|entry| entry.key == key)
+            .map(|entry| entry.node.clone()),
+        _ => None,
+    };
+    match entry(&entry(&root, "admin")?, "socket")?.value {
+        Value::Text(path) => Some(path),
+        _ => None,
+    }
 }

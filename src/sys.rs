@@ -96,6 +96,70 @@ pub fn peer_has_left(socket: BorrowedFd<'_>) -> bool {
     ready > 0 && poll.revents & (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) != 0
 }
 
+/// What somebody waits for on a descriptor; nothing at all is allowed.
+#[derive(Clone, Copy, Debug)]
+pub struct Interest<'a> {
+    pub fd: BorrowedFd<'a>,
+    pub read: bool,
+    pub write: bool,
+}
+
+/// Waits until one of the descriptors can be used as wished, has failed, or the time is up; says which. A signal ends the
+/// wait as well, with none ready. Without a timeout it waits for as long as it takes.
+pub fn poll<const N: usize>(
+    interests: [Interest<'_>; N],
+    timeout: Option<Duration>,
+) -> io::Result<[bool; N]> {
+    let mut polled = interests.map(|interest| libc::pollfd {
+        // The kernel passes over negative descriptors; else it would report the end of one that nobody asks about.
+        fd: if interest.read || interest.write {
+            interest.fd.as_raw_fd()
+        } else {
+            -1
+        },
+        events: if interest.read { libc::POLLIN } else { 0 }
+            | if interest.write { libc::POLLOUT } else { 0 },
+        revents: 0,
+    });
+    // Rounded up, so that whoever waits for a point in time does not spin through its last millisecond.
+    let milliseconds = timeout.map_or(-1, |time| {
+        i32::try_from(time.as_micros().div_ceil(1000)).unwrap_or(i32::MAX)
+    });
+    let count = libc::nfds_t::try_from(N).unwrap_or(0);
+    // SAFETY: the pointer names `N` `pollfd`s, which live through the call.
+    let result = unsafe { libc::poll(polled.as_mut_ptr(), count, milliseconds) };
+    if result < 0 {
+        let error = io::Error::last_os_error();
+        return match error.kind() {
+            io::ErrorKind::Interrupted => Ok([false; N]),
+            _ => Err(error),
+        };
+    }
+    Ok(polled.map(|entry| entry.revents != 0))
+}
+
+/// What the kernel knows of how right its clock is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockState {
+    /// Something disciplines the clock (NTP, PTP).
+    pub synchronised: bool,
+    /// The most it may be wrong by, as far as that something knows.
+    pub error_max: Duration,
+}
+
+/// Reads the state of the system's clock, and changes nothing.
+pub fn clock_state() -> io::Result<ClockState> {
+    // SAFETY: all-zero bytes are a valid `timex`: numbers, and `modes` of zero asks without setting.
+    let mut state: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: `state` is a `timex` that lives through the call.
+    let result = unsafe { libc::adjtimex(&raw mut state) };
+    check(result)?;
+    Ok(ClockState {
+        synchronised: state.status & libc::STA_UNSYNC == 0,
+        error_max: Duration::from_micros(u64::try_from(state.maxerror).unwrap_or(u64::MAX)),
+    })
+}
+
 /// Takes the descriptor out of a monoio socket, on which no operation may be pending.
 pub fn into_descriptor(stream: TcpStream) -> OwnedFd {
     let fd = stream.into_raw_fd();
@@ -377,6 +441,33 @@ mod tests {
         let limit = raise_fd_limit().unwrap();
         assert!(limit >= 256);
         assert_eq!(raise_fd_limit().unwrap(), limit);
+    }
+
+    #[test]
+    fn poll_says_who_is_ready() {
+        let (mut near, far) = std::os::unix::net::UnixStream::pair().unwrap();
+        let interest = |fd, read, write| Interest { fd, read, write };
+        let at_once = Some(Duration::ZERO);
+        let wishes = || {
+            [
+                interest(far.as_fd(), true, false),
+                interest(far.as_fd(), false, true),
+                interest(far.as_fd(), false, false),
+            ]
+        };
+        assert_eq!(poll(wishes(), at_once).unwrap(), [false, true, false]);
+        std::io::Write::write_all(&mut near, b"x").unwrap();
+        assert_eq!(poll(wishes(), None).unwrap(), [true, true, false]);
+        drop(near);
+        assert_eq!(poll(wishes(), None).unwrap(), [true, true, false]);
+    }
+
+    #[test]
+    fn the_clock_can_be_asked() {
+        // Containers may forbid it, and nothing is known then.
+        if let Ok(state) = clock_state() {
+            assert!(!state.synchronised || state.error_max < Duration::from_secs(3600));
+        }
     }
 
     #[test]

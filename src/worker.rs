@@ -97,7 +97,7 @@ pub fn start(
 
 type Ready = Sender<Result<(), WorkerError>>;
 
-fn relay_limits(config: &Config, tunnels_max: usize) -> relay::Limits {
+pub fn relay_limits(config: &Config, tunnels_max: usize) -> relay::Limits {
     relay::Limits {
         tunnels_max,
         buffer_bytes: config.limits.relay_buffer_bytes,
@@ -198,6 +198,12 @@ pub struct Workers(Vec<Worker>);
 impl Workers {
     pub fn new(workers: Vec<Worker>) -> Self {
         Self(workers)
+    }
+
+    /// The ways to the workers, for those who change what they serve.
+    pub fn handles(&self) -> Vec<(EdgeHandle, RelayHandle)> {
+        let handles = |worker: &Worker| (worker.edge.clone(), worker.relay.clone());
+        self.0.iter().map(handles).collect()
     }
 
     /// Waits for every thread to end.

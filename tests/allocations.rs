@@ -85,6 +85,7 @@ fn facts() -> TunnelFacts {
         api: "API01".into(),
         group: "DEFAULT".into(),
         environment: "RELEASE".into(),
+        backend: String::new(),
         idle_timeout: Duration::from_secs(60),
         idle_end: IdleEnd::Close,
         frames: FrameMode::Strict,

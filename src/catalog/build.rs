@@ -15,8 +15,8 @@ use super::matcher::{self, Group, Paths};
 use super::responses::ResponseSets;
 use super::shape::Shape;
 use super::{
-    Api, Backend, BackendPath, Catalog, DEFAULT_GROUP, DebugQuotas, Destination, HttpBackend,
-    Member, RELEASE,
+    Api, Backend, BackendPath, Carried, Catalog, DEFAULT_GROUP, Destination, HttpBackend, Member,
+    RELEASE,
 };
 use crate::config::{Config, PathEscapes, Routing};
 use crate::definition::{ApiDefinition, Definition, MatchMode, Method, Schemes};
@@ -39,23 +39,23 @@ pub struct Forward {
 impl Catalog {
     /// Everything that the definitions publish, or every reason why not.
     pub fn build(config: &Config, definitions: &[Definition]) -> Result<Self, Vec<Complaint>> {
-        Self::build_with(config, definitions, &mut DebugQuotas::default())
+        Self::build_with(config, definitions, &mut Carried::default())
     }
 
-    /// The same, with the counts of debugging calls that earlier catalogs began.
+    /// The same, with what earlier catalogs have left.
     pub fn build_with(
         config: &Config,
         definitions: &[Definition],
-        quotas: &mut DebugQuotas,
+        carried: &mut Carried,
     ) -> Result<Self, Vec<Complaint>> {
-        let mut build = Build::new(config);
+        let mut build = Build::new(config, carried);
         build.responses = ResponseSets::gather(definitions, &mut build.complaints);
         for definition in definitions {
             for environment in &definition.environments {
                 build.publish(definition, environment);
             }
         }
-        build.finish(definitions, quotas)
+        build.finish(definitions)
     }
 
     /// One API on every host, in every environment and with every method. The error says what is wrong with the path.
@@ -93,7 +93,8 @@ impl Catalog {
         } else {
             (path.as_str(), MatchMode::Normal)
         };
-        let escapes = PathEscapes::default();
+        // What is forwarded as it is keeps its escapes.
+        let escapes = PathEscapes::Kept;
         let mut paths = Paths::default();
         let place = paths.place(&Shape::of(text, escapes)?, mode);
         paths.insert(place, Arc::clone(&api));
@@ -115,6 +116,7 @@ impl Catalog {
 /// version of the same API, as published versions in the cloud do.
 pub(super) struct Build<'a> {
     pub(super) config: &'a Config,
+    pub(super) carried: &'a mut Carried,
     groups: Vec<Group>,
     /// Index of a group by its name.
     indexes: HashMap<&'a str, usize>,
@@ -144,9 +146,11 @@ fn claim<'a, K: Eq + Hash>(
 type Scoped<'a, T> = (usize, &'a str, T);
 
 impl<'a> Build<'a> {
-    fn new(config: &'a Config) -> Self {
+    fn new(config: &'a Config, carried: &'a mut Carried) -> Self {
+        carried.prune();
         Self {
             config,
+            carried,
             groups: Vec::new(),
             indexes: HashMap::new(),
             names: HashMap::new(),
@@ -238,16 +242,12 @@ impl<'a> Build<'a> {
         same_route.is_none() && same_name.is_none()
     }
 
-    fn finish(
-        mut self,
-        definitions: &[Definition],
-        quotas: &mut DebugQuotas,
-    ) -> Result<Catalog, Vec<Complaint>> {
+    fn finish(mut self, definitions: &[Definition]) -> Result<Catalog, Vec<Complaint>> {
         self.check_rules(definitions);
         if !self.complaints.is_empty() {
             return Err(self.complaints);
         }
-        let hosts = Hosts::Known(Box::new(self.known_hosts(&self.config.routing, quotas)));
+        let hosts = Hosts::Known(Box::new(self.known_hosts(&self.config.routing)));
         self.apis.sort_by(|a, b| order(a).cmp(&order(b)));
         Ok(Catalog {
             hosts,
@@ -277,7 +277,7 @@ impl<'a> Build<'a> {
         }
     }
 
-    fn known_hosts(&mut self, routing: &'a Routing, quotas: &mut DebugQuotas) -> Known {
+    fn known_hosts(&mut self, routing: &'a Routing) -> Known {
         let mut known = Known {
             default: self.indexes.get(DEFAULT_GROUP).copied(),
             inbound: routing
@@ -301,9 +301,11 @@ impl<'a> Build<'a> {
             };
             names.entry(name.into()).or_default().push(binding);
         }
-        quotas.prune();
         for domain in &routing.debug_domains {
-            let calls = quotas.calls(&domain.group, domain.calls_per_day);
+            let calls = self
+                .carried
+                .quotas
+                .calls(&domain.group, domain.calls_per_day);
             let group = self.group(&domain.group);
             known
                 .debug

@@ -1,7 +1,5 @@
 //! What one published API runs as: its definition with variables filled in and everything checked that depends on them.
 
-use std::sync::Arc;
-
 use super::build::{Build, api_id};
 use super::mapping::compile::{self, Compiled};
 use super::{Api, Backend, BackendPath, Destination, HttpBackend, Member, Mock};
@@ -24,6 +22,7 @@ impl Build<'_> {
             group,
             environment,
             api,
+            label: "",
             parameters: &parameters,
             rules: orchestration.as_ref(),
         };
@@ -87,6 +86,7 @@ impl Build<'_> {
             group,
             environment,
             api,
+            label,
             ..
         } = *compiled;
         // The variables of both are filled in before either is judged: what has no value is told once for all.
@@ -104,10 +104,11 @@ impl Build<'_> {
             path,
             timeout: http.timeout,
             retry_count: http.retry_count,
-            policy: Arc::new(TunnelPolicy {
+            policy: self.carried.policy(TunnelPolicy {
                 api: api.name.clone(),
                 group: group.to_owned(),
                 environment: environment.to_owned(),
+                backend: label.to_owned(),
                 idle_timeout: http.timeout,
                 idle_end: tunnel.idle_end,
                 frames: tunnel.frames,

@@ -9,7 +9,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The counts of all groups, which live longer than a catalog: a reload gives nobody further calls.
 #[derive(Debug, Default)]
-pub struct DebugQuotas {
+pub(super) struct DebugQuotas {
     counts: HashMap<String, Arc<AtomicU64>>,
 }
 

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::path::Path;
 
-use super::Catalog;
+use super::{Carried, Catalog};
 use crate::config::{Config, Opened};
 use crate::definition::{self, Definition};
 use crate::document::{Complaint, Severity, plural};
@@ -22,9 +22,18 @@ pub fn load(path: &Path) -> Result<Loaded, Report> {
     load_with_definitions(path).map(|(loaded, _)| loaded)
 }
 
+/// The same beside a configuration that runs, with what its catalog leaves to the next.
+pub fn load_beside(path: &Path, carried: &mut Carried) -> Result<Loaded, Report> {
+    load_all(path, carried).map(|(loaded, _)| loaded)
+}
+
 /// The same, and the definitions that the catalog was built from.
 pub fn load_with_definitions(path: &Path) -> Result<(Loaded, Vec<Definition>), Report> {
-    let (config, definitions, catalog, mut complaints) = gather(path);
+    load_all(path, &mut Carried::default())
+}
+
+fn load_all(path: &Path, carried: &mut Carried) -> Result<(Loaded, Vec<Definition>), Report> {
+    let (config, definitions, catalog, mut complaints) = gather(path, carried);
     Complaint::sort(&mut complaints);
     // What is wrong in every environment is said once.
     complaints.dedup();
@@ -56,7 +65,10 @@ pub fn check(path: &Path) -> Report {
 }
 
 /// Goes on after mistakes, so that those in the configuration do not hide those in the definitions.
-fn gather(path: &Path) -> (Config, Vec<Definition>, Option<Catalog>, Vec<Complaint>) {
+fn gather(
+    path: &Path,
+    carried: &mut Carried,
+) -> (Config, Vec<Definition>, Option<Catalog>, Vec<Complaint>) {
     let Opened {
         config,
         sources,
@@ -72,7 +84,7 @@ fn gather(path: &Path) -> (Config, Vec<Definition>, Option<Catalog>, Vec<Complai
         complaints.extend(found);
     }
     complaints.extend(groups_without_apis(&config, &definitions));
-    let catalog = match Catalog::build(&config, &definitions) {
+    let catalog = match Catalog::build_with(&config, &definitions, carried) {
         Ok(catalog) => Some(catalog),
         Err(found) => {
             // Rules for APIs in a file that could not be read are no mistake of their own.

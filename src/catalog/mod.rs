@@ -4,6 +4,7 @@
 #![warn(clippy::indexing_slicing, clippy::expect_used)]
 
 mod build;
+mod carried;
 mod client_address;
 mod compile;
 mod cors;
@@ -31,11 +32,13 @@ use crate::relay::policy::TunnelPolicy;
 
 pub use crate::definition::{MatchMode, Method, Schemes};
 pub use build::Forward;
+pub use carried::{Carried, Succession};
 pub use client_address::client_address;
 pub use cors::{Cors, cors_headers};
-pub use debug::{DebugCalls, DebugQuotas};
+pub use debug::DebugCalls;
+use debug::DebugQuotas;
 pub use explain::{Candidate, Explanation, Host, Rule, Verdict};
-pub use load::{Loaded, Report, check, load, load_with_definitions};
+pub use load::{Loaded, Report, check, load, load_beside, load_with_definitions};
 pub use mapping::{BackendPath, Call, MappingError, Outgoing, PathTemplate};
 pub use path::{encode_path, normalize};
 pub use responses::{Context, Rendered, ResponseSet};
@@ -93,6 +96,15 @@ impl Catalog {
                 },
                 path,
             },
+        })
+    }
+
+    /// What tunnels live by: of every API and each of its backends.
+    fn policies(&self) -> impl Iterator<Item = &Arc<TunnelPolicy>> {
+        let backends = self.apis.iter().flat_map(|api| api.backends());
+        backends.filter_map(|backend| match &backend.destination {
+            Destination::Http(http) => Some(&http.policy),
+            Destination::Mock(_) => None,
         })
     }
 
@@ -198,6 +210,14 @@ pub struct Api {
     /// Whether calls get the headers of spec 7.9.
     pub cors: bool,
     pub responses: Arc<ResponseSet>,
+}
+
+impl Api {
+    /// Everywhere that its calls may go: what its policies lead to, in their order, and the default.
+    pub fn backends(&self) -> impl Iterator<Item = &Backend> {
+        let of_policies = self.policies.iter().map(|policy| &policy.backend);
+        of_policies.chain([&self.backend])
+    }
 }
 
 /// As the start-up message says it: `ws, wss /hello (API01 of DEFAULT in RELEASE) -> ws://192.0.2.20:8080/`.

@@ -151,7 +151,7 @@ impl From<&ResponseDefinition> for Template {
     fn from(response: &ResponseDefinition) -> Self {
         // One answer has one body: JSON where there is one, since that is what callers of the gateway expect.
         let json = response.bodies.iter().find(|(media, _)| is_json(media));
-        let body = json.or(response.bodies.first());
+        let body = json.or_else(|| response.bodies.first());
         Self {
             status: response.status,
             body: body.map(|(media, text)| (media.clone(), Text::new(text))),
@@ -436,7 +436,7 @@ mod tests {
         assert!(serde_json::from_str::<serde_json::Value>(&body).is_ok());
         let error = CloseReason::NoRoute.answer().unwrap();
         let headers = set.render(&error, &CONTEXT).headers;
-        assert_eq!(headers[0].1, "NOT_FOUND/a\"b?x=\\");
+        assert_eq!(headers.first().unwrap().1, "NOT_FOUND/a\"b?x=\\");
     }
 
     #[test]

@@ -255,6 +255,7 @@ routing = { inbound_addresses = ["203.0.113.1"] }
                     api: "a".to_owned(),
                     group: group.to_owned(),
                     environment: "RELEASE".to_owned(),
+                    backend: String::new(),
                     idle_timeout: std::time::Duration::from_secs(1),
                     idle_end: config.tunnel.idle_end,
                     frames: config.tunnel.frames,

@@ -142,6 +142,18 @@ impl Certificate {
         doubts
     }
 
+    /// From when until when it is valid, in seconds since 1970.
+    pub fn validity(&self) -> Option<(u64, u64)> {
+        let facts = self.key.cert.first().and_then(|leaf| Facts::of(leaf))?;
+        Some((facts.not_before, facts.not_after))
+    }
+
+    /// Whether it names itself as its issuer.
+    pub fn is_self_issued(&self) -> bool {
+        let facts = self.key.cert.first().and_then(|leaf| Facts::of(leaf));
+        facts.is_some_and(|facts| facts.issuer == facts.subject)
+    }
+
     /// Addresses that the certificate is for, which clients that connect to an address compare.
     pub fn addresses(&self) -> Vec<IpAddr> {
         let facts = self.key.cert.first().and_then(|leaf| Facts::of(leaf));

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{
     AccessLog, Admin, Backends, Config, Definitions, Drain, ForwardedFor, Forwarding, HostSent,
-    Limits, Log, LogFormat, OnUnsupported, Routing, Timeouts, Tls, Tunnel, Workers,
+    Limits, Log, LogFormat, OnUnsupported, Reload, RemovedApis, Routing, Timeouts, Tls, Tunnel,
+    Workers,
 };
 use crate::close::DrainCause;
 use crate::proto::head::HeadLimits;
@@ -219,6 +220,12 @@ pub const TABLE: &[(&str, &str, &str)] = &[
         "below the 90 s after which systemd kills",
     ),
     (
+        "reload.removed_apis",
+        r#""keep""#,
+        "nothing that is edited ends an open tunnel; \"drain\" closes those whose API went",
+    ),
+    ("reload.over", "", "as drain.over"),
+    (
         "admin.socket",
         "",
         "its place is the operator's choice, and so are its permissions",
@@ -307,6 +314,10 @@ pub(super) fn config() -> Config {
             pace: Pace::Gentle,
             cause: DrainCause::Stop,
             limit: Duration::from_secs(30),
+        },
+        reload: Reload {
+            removed_apis: RemovedApis::Keep,
+            pace: Pace::Gentle,
         },
         admin: Admin { socket: None },
         log: Log {

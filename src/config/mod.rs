@@ -27,6 +27,7 @@ use crate::relay::policy::{FrameMode, IdleEnd};
 pub(crate) use files::Opened;
 pub use files::{Loaded, Source};
 pub use memory::MemoryBounds;
+pub(crate) use x509::days_since_1970;
 
 /// The protocol a client came by, or a backend is spoken to with: `Http` is `ws`, `Https` is `wss` (spec 1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,6 +48,7 @@ pub struct Config {
     pub limits: Limits,
     pub timeouts: Timeouts,
     pub drain: Drain,
+    pub reload: Reload,
     pub admin: Admin,
     pub log: Log,
     pub tunnel: Tunnel,
@@ -90,7 +92,7 @@ impl Config {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workers {
     /// The cores that get a worker; empty means all that the process may use.
     pub cores: Vec<usize>,
@@ -110,6 +112,20 @@ pub struct Listener {
     pub scheme: Scheme,
     /// Who has to begin with a PROXY protocol header, and nobody else may connect. Empty: the protocol is not spoken.
     pub proxy_protocol_from: Vec<Network>,
+    /// The address may be one that the box does not have (yet): IP_FREEBIND, for an address that moves between two boxes.
+    pub freebind: bool,
+}
+
+impl Listener {
+    /// For everybody, on an address of the box.
+    pub fn plain(address: SocketAddr, scheme: Scheme) -> Self {
+        Self {
+            address,
+            scheme,
+            proxy_protocol_from: Vec::new(),
+            freebind: false,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -323,7 +339,7 @@ impl Protection {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backends {
     /// Local addresses to connect from, used in turn; empty leaves the choice to the kernel.
     pub source_addresses: Vec<IpAddr>,
@@ -365,7 +381,7 @@ pub enum HostSent {
 }
 
 /// Bounds. Sizes in bytes, counts per process unless the name says otherwise.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Client connections, tunnels included, over all workers; 0 derives it from the descriptor limit.
     pub connections_max: usize,
@@ -383,7 +399,7 @@ pub struct Limits {
     pub relay_spill_bytes_max: usize,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// Accept to the end of the TLS handshake, and to the end of the first request head.
     pub handshake: Duration,
@@ -396,7 +412,7 @@ pub struct Timeouts {
     pub close_grace: Duration,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drain {
     /// How long `/readyz` says 503 before the listeners close.
     pub notice: Duration,
@@ -408,7 +424,24 @@ pub struct Drain {
     pub limit: Duration,
 }
 
-#[derive(Clone, Debug)]
+/// What a reload means for open tunnels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reload {
+    pub removed_apis: RemovedApis,
+    /// How the ends of tunnels that are drained are spread.
+    pub pace: Pace,
+}
+
+/// What becomes of the tunnels of an API, or of one of its backends, that is not there any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RemovedApis {
+    /// They live on by the rules that they had.
+    #[default]
+    Keep,
+    Drain,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
     /// Unix socket of the admin listener; `None` for no admin listener.
     pub socket: Option<PathBuf>,
@@ -420,7 +453,7 @@ pub enum LogFormat {
     Json,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     /// Form of the program's own messages on stderr.
     pub format: LogFormat,

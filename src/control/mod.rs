@@ -82,7 +82,6 @@ pub struct Control<W> {
     pub access_log: AccessLog,
     pub readiness: Readiness,
     pub reloader: Reloader,
-    pub drain: config::Drain,
 }
 
 /// Serves until a signal has stopped the workers. Returning at all is a success: the process exits with 0.
@@ -107,7 +106,6 @@ impl<W: Workers> Control<W> {
             access_log,
             readiness,
             mut reloader,
-            drain: settings,
         } = self;
         let mut signals = signals.listen()?;
         let (asked, mut requests) = channel(REQUESTS_MAX);
@@ -130,7 +128,7 @@ impl<W: Workers> Control<W> {
         if stop == Stop::Politely {
             readiness.set(State::Stopping);
             supervisor::stopping("draining");
-            drain(&workers, &mut signals, &settings).await;
+            drain(&workers, &mut signals, reloader.drain()).await;
         }
         readiness.set(State::Stopping);
         workers.stop_now();
@@ -381,7 +379,7 @@ mod tests {
             for signal in [Signal::Reload, Signal::ReopenLogs, Signal::Stop] {
                 sender.try_send(signal).unwrap();
             }
-            let mut reloader = Reloader::new(None, Arc::default());
+            let mut reloader = Reloader::new(None, within(Duration::ZERO), Arc::default());
             let (_asked, mut requests) = channel(1);
             let stop = wait_for_stop(&mut signals, &mut requests, &log, &mut reloader).await;
             assert_eq!(stop, Stop::Politely);

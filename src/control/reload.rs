@@ -9,20 +9,25 @@ use std::thread;
 use futures_channel::oneshot;
 
 use super::supervisor;
+use crate::config;
 use crate::observe::metrics::ReloadMetrics;
 
+/// Room for definitions that nest as deep as they may, in a debug build too.
+const LOADER_STACK_BYTES: usize = 8 << 20;
+
 /// Where a configuration comes from, again and again.
-pub trait Source: Send + Sync + 'static {
-    /// Reads, checks and builds everything, and opens what is new. It may block; it changes nothing that runs.
-    fn prepare(&self) -> Result<Next, Mistakes>;
+pub trait Source: Send + 'static {
+    /// Reads, checks and builds everything, and opens what is new. It may block; it changes nothing that runs. What it
+    /// returns is swapped in at once.
+    fn prepare(&mut self) -> Result<Next, Mistakes>;
 }
 
 /// What is ready to take the place of what runs.
 pub struct Next {
     /// For people: `12 APIs, 0 warnings`.
     pub summary: String,
-    /// Swaps it in. Nothing in here may block or fail.
-    pub swap: Box<dyn FnOnce() + Send>,
+    /// Swaps it in, and says how a stop is to go from now on. Nothing in here may block or fail.
+    pub swap: Box<dyn FnOnce() -> config::Drain + Send>,
 }
 
 impl fmt::Debug for Next {
@@ -38,11 +43,20 @@ pub struct Mistakes(pub String);
 /// Somebody who wants to know how a reload went.
 type Waiter = oneshot::Sender<Result<String, Mistakes>>;
 
+/// Where the source is.
+enum At {
+    /// There is no file to read again.
+    Nowhere,
+    Here(Box<dyn Source>),
+    /// On the thread that reads it.
+    Loading(oneshot::Receiver<(Box<dyn Source>, Result<Next, Mistakes>)>),
+}
+
 /// The reloads of one process, one at a time.
 pub struct Reloader {
-    /// `None` where there is no file to read again.
-    source: Option<Arc<dyn Source>>,
-    loading: Option<oneshot::Receiver<Result<Next, Mistakes>>>,
+    source: At,
+    /// How a stop is to go.
+    drain: config::Drain,
     /// Asked for while one was under way, which may have read what has changed since.
     again: bool,
     /// Who waits for the outcome of what is under way, and of what follows it.
@@ -54,16 +68,20 @@ pub struct Reloader {
 impl fmt::Debug for Reloader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reloader")
-            .field("loading", &self.loading.is_some())
+            .field("loading", &matches!(self.source, At::Loading(_)))
             .finish_non_exhaustive()
     }
 }
 
 impl Reloader {
-    pub fn new(source: Option<Arc<dyn Source>>, metrics: Arc<ReloadMetrics>) -> Self {
+    pub fn new(
+        source: Option<Box<dyn Source>>,
+        drain: config::Drain,
+        metrics: Arc<ReloadMetrics>,
+    ) -> Self {
         Self {
-            source,
-            loading: None,
+            source: source.map_or(At::Nowhere, At::Here),
+            drain,
             again: false,
             waiting: Vec::new(),
             waiting_again: Vec::new(),
@@ -73,11 +91,11 @@ impl Reloader {
 
     /// As `begin`, for somebody who waits for the outcome of a reload that began after he asked.
     pub fn begin_for(&mut self, waiter: Waiter) {
-        if self.source.is_none() {
+        if let At::Nowhere = self.source {
             let mistakes = Mistakes("this command has no configuration file".to_owned());
             return drop(waiter.send(Err(mistakes)));
         }
-        if self.loading.is_some() {
+        if let At::Loading(_) = self.source {
             self.waiting_again.push(waiter);
         } else {
             self.waiting.push(waiter);
@@ -85,38 +103,60 @@ impl Reloader {
         self.begin();
     }
 
+    /// How a stop is to go, by what runs now.
+    pub fn drain(&self) -> &config::Drain {
+        &self.drain
+    }
+
     /// Begins a reload, or has another one follow that which is under way.
     pub fn begin(&mut self) {
-        let Some(source) = &self.source else {
-            tracing::warn!("nothing to reload: this command has no configuration file");
-            return;
-        };
-        if self.loading.is_some() {
-            self.again = true;
-            return;
+        match std::mem::replace(&mut self.source, At::Nowhere) {
+            At::Nowhere => {
+                tracing::warn!("nothing to reload: this command has no configuration file");
+            }
+            At::Loading(loading) => {
+                self.source = At::Loading(loading);
+                self.again = true;
+            }
+            At::Here(source) => self.load(source),
         }
+    }
+
+    fn load(&mut self, mut source: Box<dyn Source>) {
         let (done, loading) = oneshot::channel();
-        let source = Arc::clone(source);
-        let loader = thread::Builder::new().name("reload".to_owned());
+        // Definitions nest, and reading them does as well.
+        let loader = thread::Builder::new()
+            .name("reload".to_owned())
+            .stack_size(LOADER_STACK_BYTES);
         supervisor::reloading();
-        let spawned = loader.spawn(move || drop(done.send(source.prepare())));
+        let spawned = loader.spawn(move || {
+            let outcome = source.prepare();
+            drop(done.send((source, outcome)));
+        });
         match spawned {
-            Ok(_) => self.loading = Some(loading),
+            Ok(_) => self.source = At::Loading(loading),
+            // The source went with the thread that there is not: the process is past helping itself.
             Err(error) => self.fail(&Mistakes(format!("no thread to load with: {error}"))),
         }
     }
 
     /// Waits until a reload is through; for ever where none is under way. Giving it up loses nothing.
     pub async fn finished(&mut self) {
-        let Some(loading) = &mut self.loading else {
+        let At::Loading(loading) = &mut self.source else {
             return std::future::pending().await;
         };
-        let outcome = loading.await;
-        self.loading = None;
-        match outcome {
-            Ok(Ok(next)) => self.swap(next),
-            Ok(Err(mistakes)) => self.fail(&mistakes),
-            Err(_) => self.fail(&Mistakes("the loader gave up".to_owned())),
+        match loading.await {
+            Ok((source, outcome)) => {
+                self.source = At::Here(source);
+                match outcome {
+                    Ok(next) => self.swap(next),
+                    Err(mistakes) => self.fail(&mistakes),
+                }
+            }
+            Err(_) => {
+                self.source = At::Nowhere;
+                self.fail(&Mistakes("the loader gave up".to_owned()));
+            }
         }
         self.waiting = std::mem::take(&mut self.waiting_again);
         if std::mem::take(&mut self.again) {
@@ -126,7 +166,7 @@ impl Reloader {
 
     fn swap(&mut self, next: Next) {
         let Next { summary, swap } = next;
-        swap();
+        self.drain = swap();
         let generation = self.metrics.succeeded();
         tracing::info!(generation, "reloaded: {summary}");
         supervisor::ready(&format!("generation {generation}: {summary}"));
@@ -162,16 +202,17 @@ mod tests {
     use monoio::{IoUringDriver, RuntimeBuilder};
 
     use super::*;
+    use crate::config::Config;
 
     /// Counts how often it was prepared and swapped in; every second one is wrong.
     #[derive(Default)]
     struct Counting {
-        prepared: AtomicU64,
+        prepared: Arc<AtomicU64>,
         swapped: Arc<AtomicU64>,
     }
 
     impl Source for Counting {
-        fn prepare(&self) -> Result<Next, Mistakes> {
+        fn prepare(&mut self) -> Result<Next, Mistakes> {
             if self.prepared.fetch_add(1, Relaxed) % 2 == 1 {
                 return Err(Mistakes("a.toml:1:1: error: wrong".to_owned()));
             }
@@ -180,6 +221,7 @@ mod tests {
                 summary: "1 API".to_owned(),
                 swap: Box::new(move || {
                     swapped.fetch_add(1, Relaxed);
+                    Config::base().drain
                 }),
             })
         }
@@ -193,31 +235,36 @@ mod tests {
             .build()
             .unwrap();
         runtime.block_on(async {
-            let source = Arc::new(Counting::default());
+            let source = Counting::default();
+            let (prepared, swapped) = (Arc::clone(&source.prepared), Arc::clone(&source.swapped));
             let metrics = Arc::<ReloadMetrics>::default();
-            let mut reloader = Reloader::new(Some(source.clone()), Arc::clone(&metrics));
+            let mut reloader = Reloader::new(
+                Some(Box::new(source)),
+                Config::base().drain,
+                Arc::clone(&metrics),
+            );
             reloader.begin();
             // Asked for twice more meanwhile, which one more reload answers.
             reloader.begin();
             reloader.begin();
             reloader.finished().await;
-            assert_eq!(source.swapped.load(Relaxed), 1);
+            assert_eq!(swapped.load(Relaxed), 1);
             reloader.finished().await;
-            assert_eq!(source.prepared.load(Relaxed), 2);
-            assert_eq!(source.swapped.load(Relaxed), 1);
+            assert_eq!(prepared.load(Relaxed), 2);
+            assert_eq!(swapped.load(Relaxed), 1);
             assert_eq!(
                 (metrics.successes.value(), metrics.failures.value()),
                 (1, 1)
             );
             assert_eq!(metrics.generation.value(), 1);
-            assert!(reloader.loading.is_none());
+            assert!(matches!(reloader.source, At::Here(_)));
         });
     }
 
     #[test]
     fn without_a_file_nothing_is_reloaded() {
-        let mut reloader = Reloader::new(None, Arc::default());
+        let mut reloader = Reloader::new(None, Config::base().drain, Arc::default());
         reloader.begin();
-        assert!(reloader.loading.is_none());
+        assert!(matches!(reloader.source, At::Nowhere));
     }
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::extensions::skip_foreign;
 use super::operation::Inherited;
 use super::parameter::{self, Shared};
+use super::paths::refuse_misplaced_protections;
 use super::pattern::Patterns;
 use super::schemes::{schemes_of_list, schemes_of_servers};
 use super::security::SecuritySchemes;
@@ -77,6 +78,7 @@ fn definition<'a>(
         complaints,
     );
     skip_foreign(&mut root);
+    refuse_misplaced_protections(&mut root, complaints);
     root.finish(Severity::Warning, complaints);
 
     let mut definition = Definition {

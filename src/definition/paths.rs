@@ -72,7 +72,40 @@ impl<'a> Document<'a> {
     }
 }
 
+/// What protects operations protects nothing elsewhere, and whoever wrote it there believes otherwise.
+pub(super) fn refuse_misplaced_protections(table: &mut Table<'_>, complaints: &mut Complaints) {
+    for key in PROTECTIONS {
+        if let Some(item) = table.take(key).filter(|item| !item.is_blank()) {
+            let place = item.place(complaints);
+            complaints.error_as(
+                "APIG.2012",
+                &place,
+                format!("`{key}` protects nothing here"),
+                "move it into each operation that it is meant for",
+            );
+        }
+    }
+}
+
+/// Members of an operation that keep callers out or down.
+const PROTECTIONS: [&str; 3] = [
+    "x-apigateway-access-control",
+    "x-apigateway-ratelimit",
+    "x-apigateway-plugins",
+];
+
 fn refuse_foreign_members(table: &mut Table<'_>, complaints: &mut Complaints) {
+    refuse_misplaced_protections(table, complaints);
+    if let Some(item) = table.take("security").filter(|item| !item.is_blank()) {
+        let place = item.place(complaints);
+        complaints.error_as(
+            "APIG.2012",
+            &place,
+            "`security` protects nothing here",
+            "move it into each operation that it is meant for, or to the root of the file",
+        );
+    }
+
     for key in ["trace", "$ref"] {
         if let Some(item) = table.take(key) {
             let place = item.place(complaints);

@@ -7,13 +7,11 @@ use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsFd;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_channel::oneshot;
 use monoio::net::TcpListener;
 use monoio::time::sleep;
-use rustls::ServerConfig;
 use socket2::Socket;
 
 use super::connection::{self, Client};
@@ -36,20 +34,19 @@ const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(100);
 
 /// What a listening socket means for those who come by it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Door {
-    address: SocketAddr,
-    /// Present on a TLS listener.
-    pub(super) tls: Option<Arc<ServerConfig>>,
+    pub(super) address: SocketAddr,
+    scheme: Scheme,
     /// Who may come by it, with a PROXY protocol header; empty where everybody may, without one.
     proxy_protocol_from: Vec<Network>,
 }
 
 impl Door {
-    pub(super) fn new(listener: &Listener, tls: &Arc<ServerConfig>) -> Self {
+    pub(super) fn new(listener: &Listener) -> Self {
         Self {
             address: listener.address(),
-            tls: (listener.scheme() == Scheme::Https).then(|| Arc::clone(tls)),
+            scheme: listener.scheme(),
             proxy_protocol_from: listener.proxy_protocol_from().to_vec(),
         }
     }
@@ -64,12 +61,8 @@ impl Door {
         from.is_empty() || from.iter().any(|network| network.contains(client.ip()))
     }
 
-    fn scheme(&self) -> Scheme {
-        if self.tls.is_some() {
-            Scheme::Https
-        } else {
-            Scheme::Http
-        }
+    pub(super) fn scheme(&self) -> Scheme {
+        self.scheme
     }
 
     /// The address that a client came to: asking the kernel is needed only where the listener takes several.

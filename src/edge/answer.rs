@@ -60,7 +60,7 @@ impl Reader {
     ) -> Result<ResponseHead, NoAnswer> {
         let mut seeker = HeadSeeker::response();
         loop {
-            let parsed = resume_response(&mut seeker, &self.buf, &edge.config.limits.head);
+            let parsed = resume_response(&mut seeker, &self.buf, &edge.live().config.limits.head);
             match parsed.map_err(|_| not_http())? {
                 Some(head) => {
                     self.interim += usize::from(is_interim(&head));

@@ -5,6 +5,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
@@ -54,7 +55,8 @@ pub(super) async fn connect(
 async fn try_connect(edge: &Edge, member: &Member, turn: usize) -> Result<Connected, CloseReason> {
     let resolved = edge.resolver.resolve(&member.host, member.port).await;
     let addresses = resolved.map_err(|_| CloseReason::NameNotResolved)?;
-    let denied = &edge.config.backends.denied;
+    let live = edge.live();
+    let denied = &live.config.backends.denied;
     let mut last = CloseReason::NameNotResolved;
     for &address in in_turn(&addresses, turn) {
         // Looked at here, where no name can hide it (spec 5.2).
@@ -82,7 +84,8 @@ fn in_turn<T>(items: &[T], turn: usize) -> impl Iterator<Item = &T> {
 
 /// Connects from each source address in turn until one has a port left.
 async fn connect_to(edge: &Edge, address: SocketAddr, turn: usize) -> Result<Stream, CloseReason> {
-    let configured = &edge.config.backends.source_addresses;
+    let live = edge.live();
+    let configured = &live.config.backends.source_addresses;
     let fitting = |source: &&IpAddr| source.is_ipv4() == address.is_ipv4();
     let mut exhausted = false;
     for source in in_turn(configured, turn).filter(fitting) {
@@ -149,7 +152,7 @@ async fn secure(edge: &Edge, mut stream: Stream, member: &Member) -> Result<Stre
     }
     let name = ServerName::try_from(member.host.clone());
     let name = name.map_err(|_| CloseReason::BackendTlsFailed)?;
-    let session = TlsSession::client(edge.client.clone(), name);
+    let session = TlsSession::client(Arc::clone(&edge.live().client), name);
     let session = session.map_err(|_| CloseReason::BackendTlsFailed)?;
     stream.start_tls(Box::new(session), &[]);
     // A backend says nothing before it was asked.

@@ -14,6 +14,7 @@ use super::request::{self, Heard, Request};
 use super::stream::Stream;
 use super::{Began, Edge, Peer, call, refuse, upgrade};
 use crate::close::{CloseReason, Deadline};
+use crate::config::Scheme;
 use crate::connections::Place;
 use crate::observe::metrics::EdgeMetrics;
 use crate::proto::handshake::{Intent, intent};
@@ -46,7 +47,7 @@ impl Drop for Open {
 /// Serves a client to the end of its life on the edge.
 pub(super) async fn serve(edge: Rc<Edge>, mut client: Client, door: Rc<Door>) {
     let _open = Open::new(&edge.metrics);
-    let deadline = Instant::now() + edge.config.timeouts.handshake;
+    let deadline = Instant::now() + edge.live().config.timeouts.handshake;
     let mut buf = edge.pool.buffer();
     if door.demands_proxy_header() {
         match proxy_header::hear(&edge, &mut client, &mut buf, deadline).await {
@@ -58,8 +59,8 @@ pub(super) async fn serve(edge: Rc<Edge>, mut client: Client, door: Rc<Door>) {
             }
         }
     }
-    if let Some(config) = &door.tls {
-        let outcome = shake_hands(&edge, &mut client, config, &mut buf, deadline).await;
+    if door.scheme() == Scheme::Https {
+        let outcome = shake_hands(&edge, &mut client, &mut buf, deadline).await;
         if let Err(reason) = outcome {
             if reason == CloseReason::ClientGone && !client.stream.has_heard() {
                 return; // A health check of a load balancer, say: it asked for nothing.
@@ -84,12 +85,11 @@ pub(super) async fn serve(edge: Rc<Edge>, mut client: Client, door: Rc<Door>) {
 async fn shake_hands(
     edge: &Edge,
     client: &mut Client,
-    config: &Arc<rustls::ServerConfig>,
     buf: &mut Buffer,
     deadline: Instant,
 ) -> Result<(), CloseReason> {
-    let session =
-        TlsSession::server(Arc::clone(config)).map_err(|_| CloseReason::ClientTlsFailed)?;
+    let config = Arc::clone(&edge.live().server);
+    let session = TlsSession::server(config).map_err(|_| CloseReason::ClientTlsFailed)?;
     client.stream.start_tls(Box::new(session), buf);
     buf.consume(buf.len());
     match timeout_at(deadline, client.stream.handshake(&edge.scratch, buf)).await {

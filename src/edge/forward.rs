@@ -46,7 +46,7 @@ pub(super) struct Forwarded<'a> {
     /// What the request's spans refer to.
     pub(super) buf: &'a [u8],
     pub(super) peer: &'a Peer,
-    pub(super) rules: &'a Forwarding,
+    pub(super) rules: Forwarding,
     pub(super) outgoing: &'a Outgoing<'a>,
     /// What the backend is asked with.
     pub(super) method: &'a [u8],

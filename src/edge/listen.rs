@@ -7,11 +7,13 @@ use std::net::SocketAddr;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::config::Scheme;
+use super::Opened;
+use super::accept::Door;
+use crate::config::{self, Scheme};
 use crate::network::Network;
 
 /// The kernel caps it at `net.core.somaxconn`, which is 4096 by default.
-const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
 
 /// How many ports `bind_from` looks at.
 const PORTS_TRIED: u16 = 100;
@@ -19,9 +21,8 @@ const PORTS_TRIED: u16 = 100;
 /// An address that is ours. Connections are accepted only once a worker listens on it.
 #[derive(Debug)]
 pub struct Listener {
-    address: SocketAddr,
-    scheme: Scheme,
-    proxy_protocol_from: Vec<Network>,
+    /// With its real port.
+    config: config::Listener,
     /// Bound and never listening: it keeps the address without being given connections that nobody would accept.
     _reservation: Socket,
 }
@@ -29,27 +30,25 @@ pub struct Listener {
 impl Listener {
     /// The address with its real port, where port 0 was asked for.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.config.address
     }
 
     pub fn scheme(&self) -> Scheme {
-        self.scheme
-    }
-
-    /// Has every connection begin with a PROXY protocol header, and nobody outside `networks` connect. With none of them
-    /// the protocol is not spoken.
-    pub fn with_proxy_protocol_from(mut self, networks: &[Network]) -> Self {
-        self.proxy_protocol_from = networks.to_vec();
-        self
+        self.config.scheme
     }
 
     pub(super) fn proxy_protocol_from(&self) -> &[Network] {
-        &self.proxy_protocol_from
+        &self.config.proxy_protocol_from
+    }
+
+    /// A listening socket for one worker, with what the listener means.
+    pub fn open_for_worker(&self) -> io::Result<Opened> {
+        Ok(Opened(self.open()?, Door::new(self)))
     }
 
     /// A socket of a worker's own that listens on this address.
     pub(super) fn open(&self) -> io::Result<Socket> {
-        let socket = bound(self.address)?;
+        let socket = bound(&self.config)?;
         // Accepted sockets inherit it, which saves a system call for each.
         socket.set_tcp_nodelay(true)?;
         socket.listen(BACKLOG)?;
@@ -57,55 +56,60 @@ impl Listener {
     }
 }
 
-/// Takes `address`. Port 0 takes a free one.
-pub fn bind(address: SocketAddr, scheme: Scheme) -> io::Result<Listener> {
+/// Takes the address of `wanted`. Port 0 takes a free one.
+pub fn bind(wanted: &config::Listener) -> io::Result<Listener> {
     // Ours share the port, and so would a second ringgate of the same user, unnoticed: another process that listens
     // there shows only to a bind that shares nothing.
-    drop(exclusive(address)?);
-    let reservation = bound(address)?;
+    let exclusive = unbound(wanted)?;
+    exclusive.bind(&wanted.address.into())?;
+    drop(exclusive);
+    bind_again(wanted)
+}
+
+/// Takes an address that workers of ours listen on already.
+pub fn bind_again(wanted: &config::Listener) -> io::Result<Listener> {
+    let reservation = bound(wanted)?;
     let address = reservation
         .local_addr()?
         .as_socket()
         .ok_or(io::ErrorKind::AddrNotAvailable)?;
-    Ok(Listener {
+    let config = config::Listener {
         address,
-        scheme,
-        proxy_protocol_from: Vec::new(),
+        ..wanted.clone()
+    };
+    Ok(Listener {
+        config,
         _reservation: reservation,
     })
 }
 
-/// Takes `address`, or the next port after it that is free.
-pub fn bind_from(address: SocketAddr, scheme: Scheme) -> io::Result<Listener> {
-    let mut candidate = address;
+/// Takes the address of `wanted`, or the next port after it that is free.
+pub fn bind_from(wanted: &config::Listener) -> io::Result<Listener> {
+    let mut candidate = wanted.clone();
     loop {
-        match bind(candidate, scheme) {
+        let port = candidate.address.port();
+        match bind(&candidate) {
             Err(error)
                 if error.kind() == io::ErrorKind::AddrInUse
-                    && candidate.port() < u16::MAX
-                    && candidate.port() - address.port() < PORTS_TRIED =>
+                    && port < u16::MAX
+                    && port - wanted.address.port() < PORTS_TRIED =>
             {
-                candidate.set_port(candidate.port() + 1);
+                candidate.address.set_port(port + 1);
             }
             outcome => return outcome,
         }
     }
 }
 
-fn bound(address: SocketAddr) -> io::Result<Socket> {
-    let socket = unbound(address)?;
+fn bound(wanted: &config::Listener) -> io::Result<Socket> {
+    let socket = unbound(wanted)?;
     socket.set_reuse_port(true)?;
-    socket.bind(&address.into())?;
+    socket.bind(&wanted.address.into())?;
     Ok(socket)
 }
 
-fn exclusive(address: SocketAddr) -> io::Result<Socket> {
-    let socket = unbound(address)?;
-    socket.bind(&address.into())?;
-    Ok(socket)
-}
-
-fn unbound(address: SocketAddr) -> io::Result<Socket> {
+fn unbound(wanted: &config::Listener) -> io::Result<Socket> {
+    let address = wanted.address;
     let domain = Domain::for_address(address);
     let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
     // Connections of an earlier run that linger in TIME-WAIT are no reason not to start.
@@ -113,6 +117,11 @@ fn unbound(address: SocketAddr) -> io::Result<Socket> {
     if address.is_ipv6() {
         // Each family has its own listener, so that what is served does not depend on a sysctl.
         socket.set_only_v6(true)?;
+    }
+    match (wanted.freebind, address) {
+        (true, SocketAddr::V4(_)) => socket.set_freebind_v4(true)?,
+        (true, SocketAddr::V6(_)) => socket.set_freebind_v6(true)?,
+        (false, _) => {}
     }
     socket.set_nonblocking(true)?;
     Ok(socket)
@@ -122,9 +131,26 @@ fn unbound(address: SocketAddr) -> io::Result<Socket> {
 mod tests {
     use super::*;
 
+    fn http(address: SocketAddr) -> config::Listener {
+        config::Listener::plain(address, Scheme::Http)
+    }
+
+    #[test]
+    fn an_address_of_another_box_can_be_waited_for() {
+        // TEST-NET-3 (RFC 5737): no box has it.
+        let elsewhere = http("203.0.113.77:0".parse().unwrap());
+        let error = bind(&elsewhere).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
+        let waiting = config::Listener {
+            freebind: true,
+            ..elsewhere
+        };
+        bind(&waiting).unwrap().open().unwrap();
+    }
+
     #[test]
     fn all_workers_get_the_same_port() {
-        let listener = bind("127.0.0.1:0".parse().unwrap(), Scheme::Http).unwrap();
+        let listener = bind(&http("127.0.0.1:0".parse().unwrap())).unwrap();
         assert_ne!(listener.address().port(), 0);
         let sockets = [listener.open().unwrap(), listener.open().unwrap()];
         for socket in &sockets {
@@ -138,17 +164,17 @@ mod tests {
     fn a_port_that_somebody_listens_on_is_taken() {
         let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = other.local_addr().unwrap();
-        let error = bind(address, Scheme::Http).unwrap_err();
+        let error = bind(&http(address)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-        let next = bind_from(address, Scheme::Http).unwrap();
+        let next = bind_from(&http(address)).unwrap();
         assert!(next.address().port() > address.port());
     }
 
     #[test]
     fn our_own_port_is_taken_while_workers_listen() {
-        let listener = bind("127.0.0.1:0".parse().unwrap(), Scheme::Http).unwrap();
+        let listener = bind(&http("127.0.0.1:0".parse().unwrap())).unwrap();
         let _worker = listener.open().unwrap();
-        let error = bind(listener.address(), Scheme::Http).unwrap_err();
+        let error = bind(&http(listener.address())).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 }

@@ -35,6 +35,7 @@ mod watch;
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -58,9 +59,11 @@ use crate::observe::access_log::{AccessLog, Refusal};
 use crate::observe::metrics::EdgeMetrics;
 use crate::observe::request_id::{RequestId, RequestIds};
 use crate::relay::RelayHandle;
+use crate::tls::TlsConfigs;
 
 pub use crate::connections::Connections;
-pub use listen::{Listener, bind, bind_from};
+pub(crate) use listen::BACKLOG;
+pub use listen::{Listener, bind, bind_again, bind_from};
 
 use accept::Door;
 use call::IdleBackends;
@@ -73,21 +76,19 @@ const RING_ENTRIES: u32 = 1024;
 /// How often an edge that is to stop looks whether its last requests are done.
 const STOP_CHECK: Duration = Duration::from_millis(10);
 
-/// What all edges of the process share.
-pub struct Shared {
+/// What is served, and how: all that a reload replaces.
+pub struct Generation {
     pub config: Arc<Config>,
     pub catalog: Arc<Catalog>,
     pub tls: TlsConfigs,
+}
+
+/// What all edges of the process share.
+pub struct Shared {
+    pub generation: Generation,
     pub resolver: Resolver,
     pub access_log: AccessLog,
     pub connections: Connections,
-}
-
-/// How clients and backends are met over TLS.
-#[derive(Clone, Debug)]
-pub struct TlsConfigs {
-    pub server: Arc<ServerConfig>,
-    pub client: Arc<ClientConfig>,
 }
 
 /// Makes the edge of worker `index`: its sockets listen when this returns, and are served once it runs.
@@ -98,26 +99,18 @@ pub fn prepare(
     relay: RelayHandle,
     metrics: Arc<EdgeMetrics>,
 ) -> io::Result<(EdgeHandle, Prepared)> {
-    let doors = listeners.iter().map(|listener| {
-        let door = Door::new(listener, &shared.tls.server);
-        Ok((listener.open()?, door))
-    });
+    let doors = listeners.iter().map(Listener::open_for_worker);
     let doors = doors.collect::<io::Result<Vec<_>>>()?;
     let (wake, woken) = StdUnixStream::pair()?;
     wake.set_nonblocking(true)?;
     woken.set_nonblocking(true)?;
     let (commands, told) = channel();
     let on_their_way = Arc::new(AtomicU64::new(0));
-    // Sessions with backends are remembered behind a lock: each edge has its own, so that nobody waits for it.
-    let mut client = ClientConfig::clone(&shared.tls.client);
-    client.resumption = Resumption::default();
     let prepared = Prepared {
         doors,
         mailbox: Mailbox { told, woken },
         on_their_way: Arc::clone(&on_their_way),
-        config: Arc::clone(&shared.config),
-        catalog: Arc::clone(&shared.catalog),
-        client: Arc::new(client),
+        live: Live::new(&shared.generation),
         resolver: shared.resolver.clone(),
         log: shared.access_log.clone(),
         ids: RequestIds::new(u16::try_from(index).unwrap_or(u16::MAX)),
@@ -133,8 +126,31 @@ pub fn prepare(
     Ok((handle, prepared))
 }
 
+/// A listening socket of one worker, and what it means for those who come by it.
+#[derive(Debug)]
+pub struct Opened(Socket, Door);
+
+/// What changes for one edge.
+pub struct Change {
+    live: Live,
+    /// Listeners that come, and the addresses of those that go; one that changes does both.
+    opened: Vec<Opened>,
+    closed: Vec<SocketAddr>,
+}
+
+impl Change {
+    pub fn new(generation: &Generation, opened: Vec<Opened>, closed: Vec<SocketAddr>) -> Self {
+        Self {
+            live: Live::new(generation),
+            opened,
+            closed,
+        }
+    }
+}
+
 /// What an edge can be told.
 enum Command {
+    Change(Box<Change>),
     StopAccepting,
     Stop,
 }
@@ -148,6 +164,11 @@ pub struct EdgeHandle {
 }
 
 impl EdgeHandle {
+    /// Serves something else from now on. Requests that are being served keep their API.
+    pub fn change(&self, change: Change) {
+        self.tell(Command::Change(Box::new(change)));
+    }
+
     /// Closes the listeners. Requests that are being served are served to their end, and their tunnels handed over.
     pub fn stop_accepting(&self) {
         self.tell(Command::StopAccepting);
@@ -181,12 +202,10 @@ struct Mailbox {
 
 /// An edge that can be talked to and does not run yet.
 pub struct Prepared {
-    doors: Vec<(Socket, Door)>,
+    doors: Vec<Opened>,
     mailbox: Mailbox,
     on_their_way: Arc<AtomicU64>,
-    config: Arc<Config>,
-    catalog: Arc<Catalog>,
-    client: Arc<ClientConfig>,
+    live: Live,
     resolver: Resolver,
     log: AccessLog,
     ids: RequestIds,
@@ -209,26 +228,28 @@ impl Prepared {
     }
 
     async fn serve(self, ready: impl FnOnce()) -> io::Result<()> {
-        let (doors, mailbox, edge) = self.into_edge();
-        let mut stops = Vec::with_capacity(doors.len());
-        for (socket, door) in doors {
-            let (stop, stopped) = oneshot::channel();
-            let listener = accept::listener(socket)?;
-            monoio::spawn(accept::accept(Rc::clone(&edge), listener, door, stopped));
-            stops.push(stop);
+        let (opened, mailbox, edge) = self.into_edge();
+        let mut doors = Doors::default();
+        for opened in opened {
+            doors.open(&edge, opened)?;
         }
         ready();
         let mut mailbox = Inbox::new(mailbox)?;
-        if let Command::StopAccepting = mailbox.next().await {
-            edge.stopping.set(true);
-            drop(stops); // The other ends see it.
-            edge.finish(&mut mailbox).await;
+        loop {
+            match mailbox.next().await {
+                Command::Change(change) => edge.change(*change, &mut doors),
+                Command::StopAccepting => break,
+                Command::Stop => return Ok(()),
+            }
         }
+        edge.stopping.set(true);
+        drop(doors);
+        edge.finish(&mut mailbox).await;
         Ok(())
     }
 
-    fn into_edge(self) -> (Vec<(Socket, Door)>, Mailbox, Rc<Edge>) {
-        let limits = &self.config.limits;
+    fn into_edge(self) -> (Vec<Opened>, Mailbox, Rc<Edge>) {
+        let limits = &self.live.config.limits;
         let pool = Pool::new(
             &limits.head,
             limits.early_bytes_max,
@@ -238,9 +259,7 @@ impl Prepared {
             pool: Rc::new(pool),
             scratch: Scratch::default(),
             idle_backends: IdleBackends::default(),
-            catalog: RefCell::new(self.catalog),
-            config: self.config,
-            client: self.client,
+            live: RefCell::new(Rc::new(self.live)),
             resolver: self.resolver,
             log: self.log,
             ids: RefCell::new(self.ids),
@@ -253,6 +272,25 @@ impl Prepared {
             stopping: Cell::new(false),
         };
         (self.doors, self.mailbox, Rc::new(edge))
+    }
+}
+
+/// The listeners of one edge, each by its address with what stops it: dropped, it closes after all that wait are let in.
+#[derive(Default)]
+struct Doors(Vec<(SocketAddr, oneshot::Sender<()>)>);
+
+impl Doors {
+    fn open(&mut self, edge: &Rc<Edge>, Opened(socket, door): Opened) -> io::Result<()> {
+        let (stop, stopped) = oneshot::channel();
+        let address = door.address;
+        let listener = accept::listener(socket)?;
+        monoio::spawn(accept::accept(Rc::clone(edge), listener, door, stopped));
+        self.0.push((address, stop));
+        Ok(())
+    }
+
+    fn close(&mut self, address: SocketAddr) {
+        self.0.retain(|(open, _)| *open != address);
     }
 }
 
@@ -295,12 +333,32 @@ impl Inbox {
     }
 }
 
+/// A generation as one edge has it.
+struct Live {
+    config: Arc<Config>,
+    /// A request keeps the API that it was routed to.
+    catalog: Arc<Catalog>,
+    server: Arc<ServerConfig>,
+    client: Arc<ClientConfig>,
+}
+
+impl Live {
+    fn new(generation: &Generation) -> Self {
+        // Sessions with backends are remembered behind a lock: each edge has its own, so that nobody waits for it.
+        let mut client = ClientConfig::clone(&generation.tls.client);
+        client.resumption = Resumption::default();
+        Self {
+            config: Arc::clone(&generation.config),
+            catalog: Arc::clone(&generation.catalog),
+            server: Arc::clone(&generation.tls.server),
+            client: Arc::new(client),
+        }
+    }
+}
+
 /// What the connections of one core work with.
 struct Edge {
-    config: Arc<Config>,
-    /// Taken once by each request, which keeps it to its end.
-    catalog: RefCell<Arc<Catalog>>,
-    client: Arc<ClientConfig>,
+    live: RefCell<Rc<Live>>,
     resolver: Resolver,
     log: AccessLog,
     ids: RefCell<RequestIds>,
@@ -319,8 +377,31 @@ struct Edge {
 }
 
 impl Edge {
-    fn catalog(&self) -> Arc<Catalog> {
-        Arc::clone(&self.catalog.borrow())
+    /// What is served now.
+    fn live(&self) -> Rc<Live> {
+        Rc::clone(&self.live.borrow())
+    }
+
+    fn change(self: &Rc<Self>, change: Change, doors: &mut Doors) {
+        let Change {
+            live,
+            opened,
+            closed,
+        } = change;
+        if live.config.backends != self.live().config.backends {
+            // They may have been made under other rules.
+            self.idle_backends.clear(self);
+        }
+        drop(self.live.replace(Rc::new(live)));
+        for address in closed {
+            doors.close(address);
+        }
+        for opened in opened {
+            let address = opened.1.address;
+            if let Err(error) = doors.open(self, opened) {
+                tracing::error!(%address, %error, "a listener can't be watched on this core");
+            }
+        }
     }
 
     fn new_id(&self) -> RequestId {

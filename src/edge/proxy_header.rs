@@ -44,7 +44,7 @@ pub(super) async fn hear(
 /// Bounded by what one read brings and the longest header: beyond that `decode` does not ask for more.
 async fn collect(
     edge: &Edge,
-    client: &mut Client,
+    client: &Client,
     buf: &mut Buffer,
 ) -> Result<ProxyHeader, Introduced> {
     loop {

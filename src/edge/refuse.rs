@@ -114,7 +114,7 @@ async fn end(edge: &Edge, client: Client, began: Began, reason: CloseReason, kno
 pub(super) async fn send(edge: &Edge, client: &Stream, answer: &[u8]) -> bool {
     let sending = client.write(answer);
     matches!(
-        timeout(edge.config.timeouts.handshake, sending).await,
+        timeout(edge.live().config.timeouts.handshake, sending).await,
         Ok(Ok(()))
     )
 }
@@ -129,7 +129,7 @@ pub(super) fn render(
 ) -> Rendered {
     let mut error = *error;
     if error.status == HEAD_TOO_LARGE {
-        error.status = edge.config.limits.head_too_large_status;
+        error.status = edge.live().config.limits.head_too_large_status;
     }
     let text = |bytes| str::from_utf8(bytes).unwrap_or_default();
     let id = id.hex();

@@ -109,7 +109,7 @@ impl Relay<'_> {
     pub(super) async fn send(&self, bytes: &[u8]) -> Result<(), CloseReason> {
         self.progress.begun.set(true);
         let sending = self.client.write(bytes);
-        match timeout(self.edge.config.timeouts.slow_consumer, sending).await {
+        match timeout(self.edge.live().config.timeouts.slow_consumer, sending).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(CloseReason::ClientGone),
             Err(_) => Err(CloseReason::SlowConsumer(Side::Client)),

@@ -57,8 +57,9 @@ pub(super) async fn hear(
         }
     }
     let began = Began::now(edge);
-    let deadline = first.unwrap_or_else(|| began.at + edge.config.timeouts.handshake);
-    let limits = &edge.config.limits.head;
+    let deadline = first.unwrap_or_else(|| began.at + edge.live().config.timeouts.handshake);
+    let live = edge.live();
+    let limits = &live.config.limits.head;
     let collected = timeout_at(deadline, collect(edge, &client.stream, buf, limits)).await;
     let outcome = match collected {
         Ok(outcome) => outcome,
@@ -98,7 +99,7 @@ async fn wait_for_first_byte(
         None => {
             let _idle = Idle::new(edge);
             let reading = client.stream.next(&edge.scratch, buf);
-            timeout(edge.config.timeouts.keep_alive, reading).await
+            timeout(edge.live().config.timeouts.keep_alive, reading).await
         }
     };
     match read {

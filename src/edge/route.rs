@@ -79,7 +79,7 @@ pub(super) fn route<'a>(
             .next()
             .map(|stage| str::from_utf8(stage).unwrap_or_default()),
     };
-    let routed = edge.catalog().route(&query).map_err(unrouted)?;
+    let routed = edge.live().catalog.route(&query).map_err(unrouted)?;
     if routed.debug.is_some_and(|calls| !calls.take(wall_clock())) {
         return Err(Wrong::with_api(CloseReason::DebugQuota, &routed.api));
     }
@@ -157,6 +157,7 @@ pub(super) fn client_address(edge: &Edge, peer: &Peer, head: &RequestHead, buf: 
         .iter()
         .map(|field| (field.name.of(buf), field.value.of(buf)))
         .collect();
-    let rule = &edge.config.routing.client_address;
+    let live = edge.live();
+    let rule = &live.config.routing.client_address;
     catalog::client_address(rule, peer.client.ip(), &fields)
 }

@@ -102,7 +102,7 @@ impl Way<'_> {
             request: &heard(text),
             buf: text.as_bytes(),
             peer: &peer(Scheme::Https),
-            rules: &self.rules,
+            rules: self.rules,
             outgoing: &outgoing,
             method: self.method,
             purpose: self.purpose,

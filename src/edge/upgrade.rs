@@ -89,7 +89,7 @@ async fn establish(
         request,
         buf,
         peer: &client.peer,
-        rules: &edge.config.forwarding,
+        rules: edge.live().config.forwarding,
         outgoing: &outgoing,
         // RFC 6455 §4.1: an opening handshake is a GET; spec 1.6 allows no other method here.
         method: b"GET",
@@ -116,7 +116,7 @@ async fn permit(edge: &Edge) -> Result<Permit, CloseReason> {
     if let Some(permit) = edge.relay.permit() {
         return Ok(permit);
     }
-    let waiting = timeout(edge.config.timeouts.permit, async {
+    let waiting = timeout(edge.live().config.timeouts.permit, async {
         loop {
             sleep(PERMIT_RETRY).await;
             if let Some(permit) = edge.relay.permit() {
@@ -399,7 +399,7 @@ impl Switch {
 
 async fn send(edge: &Edge, client: &Client, bytes: &[u8]) -> Result<(), CloseReason> {
     let sending = client.stream.write(bytes);
-    match timeout(edge.config.timeouts.handshake, sending).await {
+    match timeout(edge.live().config.timeouts.handshake, sending).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) | Err(_) => Err(CloseReason::ClientGone),
     }

@@ -16,7 +16,7 @@ pub(super) const FULL_WATCH: Duration = Duration::from_millis(100);
 /// Reads what the client sends early, as much as it may, until it leaves. One that ends its sending direction has left:
 /// nothing tells it from one that has closed.
 pub(super) async fn watch(edge: &Edge, stream: &Stream, early: &mut Buffer) {
-    while early.len() < edge.config.limits.early_bytes_max {
+    while early.len() < edge.live().config.limits.early_bytes_max {
         match stream.next(&edge.scratch, early).await {
             Ok(Received::Bytes) => {}
             Ok(Received::End) | Err(_) => return,

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, SystemTime};
 
 use serde::{Serialize, Serializer};
@@ -105,7 +105,8 @@ pub struct AccessLog(Option<Sink>);
 struct Sink {
     queue: RefCell<Queue>,
     dropped: ErrorCounter,
-    reopen: Arc<AtomicBool>,
+    /// Has a file opened anew: another, or the same if none is named. Absent where lines go to standard output.
+    file: Option<Sender<Option<PathBuf>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -118,13 +119,13 @@ struct Queue {
 impl AccessLog {
     /// Opens what the configuration says. Lines are written as long as the guard lives.
     pub fn open(config: &Log) -> io::Result<(Self, Guard)> {
-        let reopen = Arc::new(AtomicBool::new(false));
         match &config.access {
             config::AccessLog::Off => Ok(Self::off()),
-            config::AccessLog::Stdout => Ok(Self::start(io::stdout(), config, reopen)),
+            config::AccessLog::Stdout => Ok(Self::start(io::stdout(), config, None)),
             config::AccessLog::File(path) => {
-                let file = LogFile::open(path, Arc::clone(&reopen))?;
-                Ok(Self::start(file, config, reopen))
+                let (reopen, told) = channel();
+                let file = LogFile::open(path, told)?;
+                Ok(Self::start(file, config, Some(reopen)))
             }
         }
     }
@@ -137,7 +138,7 @@ impl AccessLog {
     fn start(
         target: impl Write + Send + 'static,
         config: &Log,
-        reopen: Arc<AtomicBool>,
+        file: Option<Sender<Option<PathBuf>>>,
     ) -> (Self, Guard) {
         let (writer, guard) = NonBlockingBuilder::default()
             .buffered_lines_limit(config.queue_lines_max.max(1))
@@ -152,7 +153,7 @@ impl AccessLog {
         let sink = Sink {
             queue,
             dropped,
-            reopen,
+            file,
         };
         (Self(Some(sink)), Guard::from(Some(guard)))
     }
@@ -234,8 +235,31 @@ impl AccessLog {
 
     /// Has the file opened anew before its next line, after a rotation moved it away.
     pub fn reopen(&self) {
-        if let Some(sink) = &self.0 {
-            sink.reopen.store(true, Relaxed);
+        self.tell_file(None);
+    }
+
+    /// Whether lines can go to `target` without a restart: from one file to another, or where they go now.
+    pub fn can_move_to(&self, target: &config::AccessLog) -> bool {
+        match (&self.0, target) {
+            (None, config::AccessLog::Off) => true,
+            (Some(sink), config::AccessLog::Stdout) => sink.file.is_none(),
+            (Some(sink), config::AccessLog::File(_)) => sink.file.is_some(),
+            (None, _) | (Some(_), config::AccessLog::Off) => false,
+        }
+    }
+
+    /// Sends lines to another file from the next one on.
+    pub fn move_to(&self, target: &config::AccessLog) {
+        if let config::AccessLog::File(path) = target {
+            self.tell_file(Some(path.clone()));
+        }
+    }
+
+    fn tell_file(&self, path: Option<PathBuf>) {
+        let file = self.0.as_ref().and_then(|sink| sink.file.as_ref());
+        if let Some(file) = file {
+            // The writer lives as long as its guard; without it nothing is written anyway.
+            drop(file.send(path));
         }
     }
 
@@ -366,26 +390,27 @@ impl Serialize for Millis {
 struct LogFile {
     path: PathBuf,
     file: File,
-    reopen: Arc<AtomicBool>,
+    told: Receiver<Option<PathBuf>>,
 }
 
 impl LogFile {
-    fn open(path: &Path, reopen: Arc<AtomicBool>) -> io::Result<Self> {
+    fn open(path: &Path, told: Receiver<Option<PathBuf>>) -> io::Result<Self> {
         Ok(Self {
             path: path.to_owned(),
             file: append_to(path)?,
-            reopen,
+            told,
         })
     }
 }
 
 impl Write for LogFile {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        if self.reopen.swap(false, Relaxed) {
-            match append_to(&self.path) {
-                Ok(file) => self.file = file,
+        while let Ok(path) = self.told.try_recv() {
+            let path = path.unwrap_or_else(|| self.path.clone());
+            match append_to(&path) {
+                Ok(file) => (self.file, self.path) = (file, path),
                 Err(error) => {
-                    tracing::warn!(path = %self.path.display(), %error, "access log not reopened, the old file goes on");
+                    tracing::warn!(path = %path.display(), %error, "access log not opened, the old file goes on");
                 }
             }
         }
@@ -424,6 +449,7 @@ mod tests {
                 api: "API01".into(),
                 group: "DEFAULT".into(),
                 environment: "RELEASE".into(),
+                backend: String::new(),
                 idle_timeout: Duration::from_secs(60),
                 idle_end: IdleEnd::Close,
                 frames: FrameMode::Strict,
@@ -550,7 +576,7 @@ mod tests {
     fn stuck_target_costs_lines_and_no_time() {
         let (release, stuck) = std::sync::mpsc::channel();
         let config = log_to(Path::new("unused"), 4);
-        let (log, guard) = AccessLog::start(Stuck(stuck), &config, Arc::default());
+        let (log, guard) = AccessLog::start(Stuck(stuck), &config, None);
         for _ in 0..100 {
             log.tunnel_open(&facts());
         }
@@ -564,12 +590,12 @@ mod tests {
     fn rotated_file_is_opened_anew() {
         let dir = tempfile::tempdir().unwrap();
         let (path, moved) = (dir.path().join("a"), dir.path().join("b"));
-        let reopen = Arc::new(AtomicBool::new(false));
-        let mut file = LogFile::open(&path, Arc::clone(&reopen)).unwrap();
+        let (reopen, told) = channel();
+        let mut file = LogFile::open(&path, told).unwrap();
         file.write_all(b"1\n").unwrap();
         fs::rename(&path, &moved).unwrap();
         file.write_all(b"2\n").unwrap();
-        reopen.store(true, Relaxed);
+        reopen.send(None).unwrap();
         file.write_all(b"3\n").unwrap();
         assert_eq!(fs::read(&moved).unwrap(), b"1\n2\n");
         assert_eq!(fs::read(&path).unwrap(), b"3\n");

@@ -4,6 +4,7 @@
 use std::env;
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal};
+use std::sync::Arc;
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
@@ -18,6 +19,20 @@ pub struct Guard(#[expect(dead_code, reason = "held for its drop")] Option<Worke
 impl From<Option<WorkerGuard>> for Guard {
     fn from(guard: Option<WorkerGuard>) -> Self {
         Self(guard)
+    }
+}
+
+/// Which messages are written, which may change.
+#[derive(Clone)]
+pub struct Levels(Arc<dyn Fn(EnvFilter) -> bool + Send + Sync>);
+
+impl Levels {
+    /// `level` has been checked when the configuration was read.
+    pub fn set(&self, level: &str) {
+        let set = EnvFilter::try_new(level).is_ok_and(|filter| (self.0)(filter));
+        if !set {
+            tracing::warn!(level, "log.level could not be changed");
+        }
     }
 }
 
@@ -46,7 +61,7 @@ impl std::error::Error for InitError {}
 
 /// Sends events of every thread to standard error, through a bounded queue and a thread of its own: a terminal or
 /// collector that does not read must not hold up a worker.
-pub fn init(log: &Log) -> Result<Guard, InitError> {
+pub fn init(log: &Log) -> Result<(Levels, Guard), InitError> {
     let filter = EnvFilter::try_new(&log.level).map_err(|_| InitError::Level(log.level.clone()))?;
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(log.queue_lines_max.max(1))
@@ -60,12 +75,21 @@ pub fn init(log: &Log) -> Result<Guard, InitError> {
             env::var_os("NO_COLOR").as_deref(),
             io::stderr().is_terminal(),
         ));
-    match log.format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-    }
-    .map_err(|_| InitError::Twice)?;
-    Ok(Guard(Some(guard)))
+    let levels = match log.format {
+        LogFormat::Text => {
+            let builder = builder.with_filter_reloading();
+            let handle = builder.reload_handle();
+            builder.try_init().map_err(|_| InitError::Twice)?;
+            Levels(Arc::new(move |filter| handle.reload(filter).is_ok()))
+        }
+        LogFormat::Json => {
+            let builder = builder.json().flatten_event(true).with_filter_reloading();
+            let handle = builder.reload_handle();
+            builder.try_init().map_err(|_| InitError::Twice)?;
+            Levels(Arc::new(move |filter| handle.reload(filter).is_ok()))
+        }
+    };
+    Ok((levels, Guard(Some(guard))))
 }
 
 /// Colours are for terminals, and not where `NO_COLOR` is set and not empty (no-color.org).
@@ -94,7 +118,7 @@ mod tests {
             access: AccessLog::Off,
             queue_lines_max: 16,
         };
-        let error = init(&log).unwrap_err();
+        let error = init(&log).map(drop).unwrap_err();
         assert_eq!(error, InitError::Level("ringgate=loud".into()));
         assert!(error.to_string().contains("`ringgate=loud`"));
     }

@@ -91,7 +91,7 @@ pub struct EdgeMetrics {
 /// What the control thread counts of reloads.
 #[derive(Debug, Default)]
 pub struct ReloadMetrics {
-    /// What runs: 1 after the start, one more after each reload that succeeded.
+    /// Reloads that took effect: what runs is the one so many after that of the start.
     pub generation: Counter,
     pub successes: Counter,
     pub failures: Counter,

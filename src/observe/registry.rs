@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::access_log::AccessLog;
 use super::metrics::{
     BOUNDS, ByReason, CloseCodes, Counter, DirectionMetrics, EdgeMetrics, Histogram, RelayMetrics,
+    ReloadMetrics,
 };
 use super::process;
 use super::prometheus::{Families, Kind};
@@ -44,15 +45,17 @@ impl ProcessFacts {
 pub struct Registry {
     facts: ProcessFacts,
     access_log: AccessLog,
+    reloads: Arc<ReloadMetrics>,
     edges: Vec<Arc<EdgeMetrics>>,
     relays: Vec<Arc<RelayMetrics>>,
 }
 
 impl Registry {
-    pub fn new(facts: ProcessFacts, access_log: AccessLog) -> Self {
+    pub fn new(facts: ProcessFacts, access_log: AccessLog, reloads: Arc<ReloadMetrics>) -> Self {
         Self {
             facts,
             access_log,
+            reloads,
             edges: Vec::new(),
             relays: Vec::new(),
         }
@@ -67,6 +70,7 @@ impl Registry {
     pub fn render(&self, out: &mut String) {
         let families = &mut Families::new(out);
         self.render_process(families);
+        self.render_reloads(families);
         self.render_edge(families);
         self.render_handshake(families);
         self.render_tunnels(families);
@@ -132,6 +136,21 @@ impl Registry {
             "Lines that found the log's queue full.",
             self.access_log.dropped(),
         );
+    }
+
+    fn render_reloads(&self, families: &mut Families<'_>) {
+        families.gauge(
+            "ringgate_config_generation",
+            "Reloads that took effect since the start.",
+            self.reloads.generation.value(),
+        );
+        let mut reloads = families.family(
+            "ringgate_config_reloads_total",
+            Kind::Counter,
+            "Reloads, by what came of them.",
+        );
+        reloads.sample(&[("result", "success")], self.reloads.successes.value());
+        reloads.sample(&[("result", "failure")], self.reloads.failures.value());
     }
 
     fn render_edge(&self, families: &mut Families<'_>) {
@@ -432,7 +451,7 @@ mod tests {
             relay_buffer_bytes: 1 << 20,
             relay_spill_bytes_max: 1 << 18,
         };
-        let mut registry = Registry::new(facts, AccessLog::off().0);
+        let mut registry = Registry::new(facts, AccessLog::off().0, Arc::default());
         for _ in 0..workers {
             registry.add_worker(Arc::default(), Arc::default());
         }

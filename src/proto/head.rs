@@ -21,7 +21,7 @@ pub use seek::HeadSeeker;
 pub const FIELDS_MAX: usize = 256;
 
 /// How large a head may be.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadLimits {
     pub target_bytes_max: usize,
     /// One field, name and value.

@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use futures_channel::oneshot;
 
+use super::Limits;
 use super::drain::DrainOrder;
 use super::handover::Tunnel;
 use super::listing::{Filter, Listed};
@@ -24,6 +25,8 @@ pub(super) enum Command {
     Drain(Arc<DrainOrder>),
     /// Other rules for open tunnels.
     Change(Arc<PolicyChanges>),
+    /// Other bounds for all tunnels.
+    Limit(Limits),
     /// Which tunnels are open?
     List(Arc<Filter>, oneshot::Sender<Listed>),
     /// Close this tunnel, if it is here, with this code.
@@ -96,6 +99,11 @@ impl RelayHandle {
     /// Has open tunnels live by other rules.
     pub fn change(&self, changes: Arc<PolicyChanges>) {
         self.tell(Command::Change(changes));
+    }
+
+    /// Has all tunnels live within other bounds, as far as these can change: what memory was set aside for stays.
+    pub fn limit(&self, limits: Limits) {
+        self.tell(Command::Limit(limits));
     }
 
     /// Asks which tunnels are open. No answer means that the relay has ended.

@@ -92,15 +92,8 @@ impl Prepared {
             buffer_bytes: limits.buffer_bytes,
         };
         let ring = KernelRing::new(size, wake)?;
-        let bounds = Bounds {
-            half_bytes_max: limits.half_bytes_max,
-            slow_consumer: limits.slow_consumer,
-            close_grace: limits.close_grace,
-            linger: LINGER,
-            linger_bytes_max: LINGER_BYTES_MAX,
-        };
         let setup = Setup {
-            bounds,
+            bounds: bounds(&limits),
             spill_bytes_max: limits.spill_bytes_max,
             metrics,
             log,
@@ -108,6 +101,7 @@ impl Prepared {
         };
         let mut relay = Relay::new(ring, setup, now());
         ready();
+        let mut adopt_per_turn = limits.adopt_per_turn;
         let (mut busy, mut stopping) = (false, false);
         while !(stopping && relay.is_empty()) {
             relay.sleep(busy || relay.is_listing())?;
@@ -115,11 +109,16 @@ impl Prepared {
             if !busy {
                 continue;
             }
-            for _ in 0..limits.adopt_per_turn {
+            let commands_max = adopt_per_turn;
+            for _ in 0..commands_max {
                 match commands.try_recv() {
                     Ok(Command::Adopt(tunnel)) => relay.adopt(*tunnel),
                     Ok(Command::Drain(order)) => relay.drain(order),
-                    Ok(Command::Change(changes)) => relay.change(&changes),
+                    Ok(Command::Change(changes)) => relay.change(changes),
+                    Ok(Command::Limit(limits)) => {
+                        adopt_per_turn = limits.adopt_per_turn;
+                        relay.limit(bounds(&limits));
+                    }
                     Ok(Command::List(filter, reply)) => relay.list(Listing::new(filter, reply)),
                     Ok(Command::End { id, code, reply }) => drop(reply.send(relay.end(id, code))),
                     Ok(Command::Stop) => {
@@ -135,6 +134,16 @@ impl Prepared {
             relay.drive();
         }
         Ok(())
+    }
+}
+
+fn bounds(limits: &Limits) -> Bounds {
+    Bounds {
+        half_bytes_max: limits.half_bytes_max,
+        slow_consumer: limits.slow_consumer,
+        close_grace: limits.close_grace,
+        linger: LINGER,
+        linger_bytes_max: LINGER_BYTES_MAX,
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How strictly the relay looks at frames.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum FrameMode {
     /// RFC 6455 is enforced: a violation ends the tunnel with 1002.
     #[default]
@@ -17,7 +17,7 @@ pub enum FrameMode {
 }
 
 /// How an idle tunnel is ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum IdleEnd {
     /// Close 1001 to both sides at a frame boundary.
     #[default]
@@ -27,12 +27,14 @@ pub enum IdleEnd {
 }
 
 /// The rules a tunnel lives by.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TunnelPolicy {
     /// Name of the API, for metrics and logs.
     pub api: String,
     pub group: String,
     pub environment: String,
+    /// Which of the API's backends: the name of a backend policy, empty for the default one.
+    pub backend: String,
     /// Nothing relayed for this long ends the tunnel (spec 1.4).
     pub idle_timeout: Duration,
     pub idle_end: IdleEnd,

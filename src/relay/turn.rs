@@ -50,6 +50,8 @@ pub(super) struct Relay<R> {
     starved: Vec<Token>,
     /// Orders to end tunnels, oldest first.
     drains: Vec<Drain>,
+    /// What the latest reload changed, for tunnels that come by what was before it.
+    changes: Option<Arc<PolicyChanges>>,
     /// Questions about open tunnels, oldest first.
     listings: VecDeque<Listing>,
     /// The last tick at which waiting bytes were copied out of the provided buffers.
@@ -133,6 +135,7 @@ impl<R: Ring> Relay<R> {
             touched: Vec::new(),
             starved: Vec::new(),
             drains: Vec::new(),
+            changes: None,
             listings: VecDeque::new(),
             spilled_at: Tick(0),
         }
@@ -217,10 +220,15 @@ impl<R: Ring> Relay<R> {
             client,
             backend,
             extensions,
-            policy,
-            facts,
+            mut policy,
+            mut facts,
             permit,
         } = new;
+        // It may have been agreed on while a reload was under way.
+        if let Some(newer) = self.changes.as_ref().and_then(|c| c.successor(&policy)) {
+            policy = Arc::clone(newer);
+            facts.policy = Arc::clone(newer);
+        }
         let now = self.tick;
         let (client, client_early) = self.take_endpoint(client);
         let (backend, backend_early) = self.take_endpoint(backend);
@@ -310,7 +318,7 @@ impl<R: Ring> Relay<R> {
     }
 
     /// Has open tunnels live by other rules. Their next look at the time is moved where it has to come earlier.
-    pub(super) fn change(&mut self, changes: &PolicyChanges) {
+    pub(super) fn change(&mut self, changes: Arc<PolicyChanges>) {
         for slot in self.keys() {
             let Some(entry) = self.slots.get_mut(slot as usize) else {
                 continue;
@@ -322,6 +330,7 @@ impl<R: Ring> Relay<R> {
             facts.policy = Arc::clone(policy);
             self.with(slot, |tunnel, _| tunnel.live_by(Arc::clone(policy)));
         }
+        self.changes = (!changes.is_empty()).then_some(changes);
     }
 
     /// Ends the tunnels whose turn has come.
@@ -348,6 +357,14 @@ impl<R: Ring> Relay<R> {
         order.count_closed();
         let reason = CloseReason::Drained(order.cause());
         self.with(target.slot, |tunnel, cx| tunnel.end_with(reason, cx));
+    }
+
+    /// Sets other bounds. Each tunnel looks at them anew, since a deadline may have moved.
+    pub(super) fn limit(&mut self, bounds: Bounds) {
+        self.shelf.bounds = bounds;
+        for slot in self.keys() {
+            self.with(slot, |_, _| ());
+        }
     }
 
     /// Takes a question about the open tunnels.

@@ -18,7 +18,7 @@ mod setup;
 #[cfg(test)]
 mod tests;
 
-pub use setup::{SetupError, client_config, server_config, ticketer};
+pub use setup::{SetupError, Tickets, TlsConfigs, client_config, server_config, ticketer};
 
 /// A record's header: type, version, length (RFC 8446 §5.1).
 const RECORD_HEADER_LEN: usize = 5;

@@ -16,7 +16,7 @@ use rustls::{
     SupportedCipherSuite, SupportedProtocolVersion, version,
 };
 
-use crate::config::{Backends, Tls};
+use crate::config::{Backends, Config, Tls};
 
 /// AES-GCM first, and the short key before the long one: both ends of nearly every connection have instructions for
 /// it, and the cost of sealing bounds what a core relays.
@@ -32,8 +32,8 @@ const SUITES: [SupportedCipherSuite; 9] = [
     cipher_suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 ];
 
-/// HTTP/2 is not spoken, and no WebSocket client needs it.
-const ALPN: &[u8] = b"http/1.1";
+/// HTTP/2 is not spoken, and no WebSocket client needs it. Old clients of ordinary calls may offer HTTP/1.0 alone.
+const ALPN: [&[u8]; 2] = [b"http/1.1", b"http/1.0"];
 
 /// Why a TLS configuration can't be had; seen at start-up and on reload only.
 #[derive(Debug)]
@@ -66,6 +66,32 @@ pub fn ticketer() -> Result<Arc<dyn ProducesTickets>, SetupError> {
     Ok(aws_lc_rs::Ticketer::new()?)
 }
 
+/// The ticket keys of a process, kept over reloads, and what is configured with them.
+#[derive(Clone)]
+pub struct Tickets(Arc<dyn ProducesTickets>);
+
+impl Tickets {
+    pub fn new() -> Result<Self, SetupError> {
+        Ok(Self(ticketer()?))
+    }
+
+    /// How clients and backends are met over TLS by `config`.
+    pub fn configs(&self, config: &Config) -> Result<TlsConfigs, SetupError> {
+        let resolver = config.tls.resolver();
+        Ok(TlsConfigs {
+            server: server_config(&config.tls, resolver, Arc::clone(&self.0))?,
+            client: client_config(&config.backends)?,
+        })
+    }
+}
+
+/// How clients and backends are met over TLS.
+#[derive(Clone, Debug)]
+pub struct TlsConfigs {
+    pub server: Arc<ServerConfig>,
+    pub client: Arc<ClientConfig>,
+}
+
 /// How clients are met. Shared by all workers.
 pub fn server_config(
     tls: &Tls,
@@ -76,7 +102,7 @@ pub fn server_config(
         .with_protocol_versions(versions(tls))?
         .with_no_client_auth()
         .with_cert_resolver(certificates);
-    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.alpn_protocols = ALPN.map(<[u8]>::to_vec).to_vec();
     config.ignore_client_order = true;
     config.ticketer = tickets;
     // Tickets alone: a session cache would be a lock that all workers share.
@@ -108,7 +134,7 @@ pub fn client_config(backends: &Backends) -> Result<Arc<ClientConfig>, SetupErro
             ))),
     }
     .with_no_client_auth();
-    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.enable_secret_extraction = true;
     Ok(Arc::new(config))
 }

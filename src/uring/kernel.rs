@@ -454,7 +454,11 @@ const SUBMISSION_ENTRIES: u32 = 1024;
 
 /// One completion a socket and turn is the common case; the kernel keeps what does not fit, at a price.
 fn completion_entries(sockets_max: usize) -> u32 {
-    u32::try_from(sockets_max.next_power_of_two())
-        .unwrap_or(u32::MAX)
-        .clamp(4 * SUBMISSION_ENTRIES, 32 << 10)
+    u32::try_from(
+        sockets_max
+            .checked_next_power_of_two()
+            .unwrap_or(usize::MAX),
+    )
+    .unwrap_or(u32::MAX)
+    .clamp(4 * SUBMISSION_ENTRIES, 32 << 10)
 }

@@ -42,6 +42,11 @@ pub struct Unavailable {
 
 /// Builds a ring as a relay would, and takes it down again.
 pub fn probe() -> Result<Features, Unavailable> {
+    probe_of(1, 256 << 10)
+}
+
+/// The same with a ring for that many sockets, with that many bytes of buffers.
+pub fn probe_of(sockets_max: usize, buffer_bytes: usize) -> Result<Features, Unavailable> {
     let kernel = crate::sys::kernel_release();
     let unavailable = |error| Unavailable {
         kernel: kernel.clone(),
@@ -50,8 +55,8 @@ pub fn probe() -> Result<Features, Unavailable> {
     let wake = crate::sys::eventfd().map_err(unavailable)?;
     let ring = KernelRing::new(
         Size {
-            sockets_max: 1,
-            buffer_bytes: 256 << 10,
+            sockets_max,
+            buffer_bytes,
         },
         wake,
     )

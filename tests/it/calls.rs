@@ -603,10 +603,10 @@ fn early_answer_reaches_a_client_that_still_sends() {
 #[test]
 fn both_directions_flow_at_once() {
     const PIECE: usize = 50_000;
-    const PIECES: usize = 200;
+    const PIECES: u8 = 200;
     let backend = Backend::start(|mut peer| {
         peer.request();
-        let total = PIECE * PIECES;
+        let total = PIECE * usize::from(PIECES);
         peer.send(format!(
             "HTTP/1.1 200 OK\r\nContent-Length: {total}\r\n\r\n"
         ));
@@ -622,20 +622,20 @@ fn both_directions_flow_at_once() {
     let program = program(&backend);
     let client = program.connect();
     let mut sending = client.socket().try_clone().unwrap();
-    let length = (PIECE * PIECES).to_string();
+    let length = (PIECE * usize::from(PIECES)).to_string();
     let head = call("POST / HTTP/1.1", &[("Content-Length", &length)]);
     let sender = thread::spawn(move || {
         sending.write_all(head.as_bytes()).unwrap();
         for n in 0..PIECES {
-            sending.write_all(&[n as u8; PIECE]).unwrap();
+            sending.write_all(&[n; PIECE]).unwrap();
         }
     });
     let mut client = client;
     let answer = client.answer();
     sender.join().unwrap();
-    assert_eq!(answer.body.len(), PIECE * PIECES);
-    for (n, piece) in answer.body.chunks(PIECE).enumerate() {
-        assert!(piece.iter().all(|byte| *byte == n as u8), "piece {n}");
+    assert_eq!(answer.body.len(), PIECE * usize::from(PIECES));
+    for (n, piece) in (0..PIECES).zip(answer.body.chunks(PIECE)) {
+        assert!(piece.iter().all(|byte| *byte == n), "piece {n}");
     }
 }
 
@@ -660,7 +660,7 @@ fn slow_reader_holds_the_backend_up_and_not_our_memory() {
         let len = client.read(&mut buf).unwrap();
         assert!(len > 0, "cut");
         left -= len;
-        if left % 7 == 0 {
+        if left.is_multiple_of(7) {
             most = most.max(program.metric("ringgate_head_buffer_bytes"));
         }
     }

@@ -13,9 +13,11 @@
 mod support;
 
 mod admin;
+mod call;
 mod calls;
 mod cli;
 mod curl;
+mod doctor;
 mod faults;
 mod framing;
 mod handshake;
@@ -23,7 +25,10 @@ mod messages;
 mod peers;
 mod proxy_protocol;
 mod refusals;
+mod reload;
+mod sandbox;
 mod socketio;
 mod stop;
 mod tables;
 mod tls;
+mod tuning;

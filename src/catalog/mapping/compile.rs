@@ -21,6 +21,8 @@ pub(in crate::catalog) struct Compiled<'a> {
     pub(in crate::catalog) group: &'a str,
     pub(in crate::catalog) environment: &'a str,
     pub(in crate::catalog) api: &'a ApiDefinition,
+    /// Which of its backends: the name of a policy, empty for the default one.
+    pub(in crate::catalog) label: &'a str,
     pub(in crate::catalog) parameters: &'a [Parameter],
     pub(in crate::catalog) rules: Option<&'a Orchestration>,
 }
@@ -81,7 +83,11 @@ impl Build<'_> {
             .iter()
             .map(|condition| self.condition(compiled, condition))
             .collect();
-        let backend = self.backend(compiled, &policy.backend)?;
+        let compiled = Compiled {
+            label: &policy.name,
+            ..*compiled
+        };
+        let backend = self.backend(&compiled, &policy.backend)?;
         Some(Policy {
             effect: policy.effect,
             conditions: conditions.into_iter().collect::<Option<_>>()?,

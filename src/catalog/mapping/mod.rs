@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 
+use super::path::encode_path;
 use super::{Api, Backend, Destination, MatchMode, Matched};
 use crate::config::{OrchestrationTarget, Scheme, TargetLocation};
 use crate::definition::{Location, SystemValue};
@@ -208,7 +209,7 @@ impl Api {
         seen: &Seen<'_>,
     ) -> Result<(), MappingError> {
         let BackendPath::Template(template) = path else {
-            target.extend_from_slice(call.path.as_bytes());
+            target.extend_from_slice(encode_path(&matched.path).as_bytes());
             return Ok(());
         };
         template.push(target, |source| source.value(self, call, seen))?;

@@ -13,7 +13,7 @@ use crate::network::Network;
 pub(crate) struct Policy {
     pub(super) effect: Effect,
     pub(super) conditions: Vec<Condition>,
-    pub(super) backend: Backend,
+    pub(in crate::catalog) backend: Backend,
 }
 
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use crate::catalog::path::encode;
 /// What path a backend is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BackendPath {
-    /// The client's request target as it is.
+    /// The normal form of the client's.
     Same,
     /// This one, with the client's query.
     Template(PathTemplate),

@@ -177,6 +177,7 @@ fn forward(path: Option<&str>, backend_path: BackendPath) -> Result<Catalog, Str
             api: "proxy".to_owned(),
             group: DEFAULT_GROUP.to_owned(),
             environment: RELEASE.to_owned(),
+            backend: String::new(),
             idle_timeout: Duration::from_secs(60),
             idle_end: IdleEnd::Close,
             frames: FrameMode::Strict,

@@ -25,7 +25,7 @@ fn debug_domain(name: &str, group: &str, calls_per_day: u32) -> DebugDomain {
     }
 }
 
-fn two_groups(config: &Config, quotas: &mut DebugQuotas) -> Catalog {
+fn two_groups(config: &Config, quotas: &mut Carried) -> Catalog {
     let definitions: Vec<_> = ["one", "two"]
         .iter()
         .filter_map(|group| {
@@ -48,7 +48,7 @@ fn a_domain_is_served_on_the_listeners_it_names() {
         domain("*.example.org", "group-two", Only(8080), Every),
         domain("empty.example.org", "group-none", Every, Every),
     ];
-    let catalog = two_groups(&config, &mut DebugQuotas::default());
+    let catalog = two_groups(&config, &mut Carried::default());
     for (scheme, port, host, expected) in [
         (Scheme::Https, 8443, "both.example", Ok("group-one")),
         (Scheme::Https, 443, "both.example", Ok("group-two")),
@@ -97,7 +97,7 @@ fn calls_by_a_debugging_domain_are_counted_per_group_and_over_reloads() {
         debug_domain("uno.example", "group-one", 3),
         debug_domain("two.example", "group-two", 3),
     ];
-    let mut quotas = DebugQuotas::default();
+    let mut quotas = Carried::default();
     let take = |catalog: &Catalog, host: &str| {
         let routed = catalog.route(&query(host, "GET", "/a")).unwrap();
         let calls = routed.debug.map(|calls| calls.take(SystemTime::UNIX_EPOCH));

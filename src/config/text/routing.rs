@@ -90,6 +90,9 @@ impl Reader {
             Some(item) => proxies(&item, complaints),
             None => Some(Vec::new()),
         };
+        let freebind = table
+            .take("freebind")
+            .and_then(|item| item.boolean(complaints));
         let (Some(address), Some(item), Some(scheme), Some(proxy_protocol_from)) =
             (parsed, address, scheme, proxies)
         else {
@@ -108,6 +111,7 @@ impl Reader {
             address,
             scheme,
             proxy_protocol_from,
+            freebind: freebind.unwrap_or(false),
         });
     }
 

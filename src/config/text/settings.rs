@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::addresses::{addresses, networks};
 use super::{Reader, set};
 use crate::close::DrainCause;
-use crate::config::{AccessLog, ForwardedFor, HostSent, Limits, LogFormat, OnUnsupported, Tunnel};
+use crate::config::{
+    AccessLog, ForwardedFor, HostSent, Limits, LogFormat, OnUnsupported, RemovedApis, Tunnel,
+};
 use crate::document::{Complaints, Item, Place, Table};
 use crate::relay::drain::Pace;
 use crate::relay::policy::{FrameMode, IdleEnd};
@@ -70,6 +72,7 @@ impl Reader {
         self.section(top, "limits", Self::limits);
         self.section(top, "timeouts", Self::timeouts);
         self.section(top, "drain", Self::drain);
+        self.section(top, "reload", Self::reload);
         self.section(top, "admin", Self::admin);
         self.section(top, "log", Self::log);
         // Before `[[apis]]`, which begin with what is said here.
@@ -270,6 +273,21 @@ impl Reader {
             .take("cause")
             .and_then(|item| item.choice(&causes, complaints));
         set(&mut drain.cause, cause);
+    }
+
+    fn reload(&mut self, table: &mut Table<'_>) {
+        let complaints = &mut self.complaints;
+        let reload = &mut self.draft.config.reload;
+        let choices = [("keep", RemovedApis::Keep), ("drain", RemovedApis::Drain)];
+        let removed = table
+            .take("removed_apis")
+            .and_then(|item| item.choice(&choices, complaints));
+        set(&mut reload.removed_apis, removed);
+        let range = Duration::ZERO..=Duration::from_secs(24 * 3600);
+        let over = table
+            .take("over")
+            .and_then(|item| item.duration(range, complaints));
+        set(&mut reload.pace, over.map(Pace::Over));
     }
 
     fn admin(&mut self, table: &mut Table<'_>) {

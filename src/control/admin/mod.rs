@@ -154,7 +154,7 @@ mod tests {
             relay_buffer_bytes: 1,
             relay_spill_bytes_max: 1,
         };
-        let mut registry = Registry::new(facts, AccessLog::off().0);
+        let mut registry = Registry::new(facts, AccessLog::off().0, Arc::default());
         registry.add_worker(Arc::default(), Arc::default());
         let (requests, _) = futures_channel::mpsc::channel(1);
         Admin::new(registry, readiness, Operations::new(Vec::new(), requests))

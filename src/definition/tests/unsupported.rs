@@ -31,6 +31,32 @@ x-apigateway-responses: {default: {}, special: {THROTTLED: {status: 429}}}
 ";
 
 #[test]
+fn a_protection_in_the_wrong_place_is_an_error() {
+    let text = one("description: x", "description: x");
+    for member in [
+        "x-apigateway-access-control: office",
+        "x-apigateway-ratelimit: limit",
+        "x-apigateway-plugins: [one]",
+    ] {
+        let at_root = format!("{text}{member}\n");
+        let at_path = text.replacen("    get:", &format!("    {member}\n    get:"), 1);
+        for text in [at_root, at_path] {
+            let (_, complaints) = read(&text, &Config::base());
+            assert_eq!(complaints.len(), 1, "{text}: {complaints:#?}");
+            assert!(complaints[0].problem.contains("protects nothing here"));
+            assert!(complaints[0].is_error());
+        }
+    }
+    let at_path = text.replacen("    get:", "    security: [{app: []}]\n    get:", 1);
+    let (_, complaints) = read(&(at_path + SCHEMES), &Config::base());
+    assert!(
+        complaints[0]
+            .problem
+            .contains("`security` protects nothing here")
+    );
+}
+
+#[test]
 fn what_cannot_be_served_or_enforced_is_not_served() {
     for (members, what) in UNSUPPORTED {
         let text = one(members, "description: x") + SCHEMES;

@@ -54,7 +54,7 @@ impl<'a> Asking<'a> {
                 request: call.request,
                 buf: call.buf,
                 peer: call.peer,
-                rules: &call.edge.config.forwarding,
+                rules: call.edge.live().config.forwarding,
                 outgoing,
                 method,
                 purpose: Purpose::Call,

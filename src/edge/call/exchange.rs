@@ -167,7 +167,7 @@ impl<'a> Exchange<'a> {
     /// Waits for more of the body, for as long as it may pause.
     async fn receive(&self, upload: &mut Upload) -> Result<(), CloseReason> {
         let Call { edge, client, .. } = self.call;
-        let pause_max = edge.config.timeouts.request_body;
+        let pause_max = edge.live().config.timeouts.request_body;
         let mut reading = pin!(client.next(&edge.scratch, &mut upload.incoming));
         let mut since = Instant::now();
         if self.free_since.get().is_some() {

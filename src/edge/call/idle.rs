@@ -53,7 +53,7 @@ impl IdleBackends {
     /// Keeps a connection on which both sides have said their last about a call. The oldest makes room.
     pub(super) fn put(edge: &Rc<Edge>, member: &Member, connected: Connected) {
         let this = &edge.idle_backends;
-        let max = edge.config.backends.idle_connections_max;
+        let max = edge.live().config.backends.idle_connections_max;
         if max == 0 || edge.stopping.get() {
             return;
         }
@@ -87,6 +87,14 @@ impl IdleBackends {
         }
     }
 
+    /// Closes all of them.
+    pub(in crate::edge) fn clear(&self, edge: &Edge) {
+        for of_scheme in self.buckets.borrow_mut().iter_mut() {
+            of_scheme.clear();
+        }
+        self.set_count(edge, 0);
+    }
+
     /// Closes what is too old or left; returns how many are kept.
     fn retain_fit(&self, edge: &Edge) -> usize {
         let mut kept = 0;
@@ -109,7 +117,7 @@ impl IdleBackends {
 
 /// Runs as long as there is something to look after.
 async fn sweep(edge: Rc<Edge>) {
-    let every = SWEEP.min(edge.config.backends.idle_timeout);
+    let every = SWEEP.min(edge.live().config.backends.idle_timeout);
     loop {
         sleep(every.max(Duration::from_millis(10))).await;
         if edge.idle_backends.retain_fit(&edge) == 0 {
@@ -121,7 +129,7 @@ async fn sweep(edge: Rc<Edge>) {
 
 impl Idle {
     fn is_fresh(&self, edge: &Edge) -> bool {
-        self.since.elapsed() < edge.config.backends.idle_timeout
+        self.since.elapsed() < edge.live().config.backends.idle_timeout
     }
 
     /// Whatever came unasked, an end or an answer, makes the next answer doubtful.

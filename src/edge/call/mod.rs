@@ -169,7 +169,7 @@ impl Call<'_> {
 
     /// Spec 1.6: sizes come first. A body without a declared length is measured while it comes.
     fn check_size(&self) -> Result<(), CloseReason> {
-        let bytes_max = self.edge.config.limits.request_body_bytes_max;
+        let bytes_max = self.edge.live().config.limits.request_body_bytes_max;
         match self.request.facts.body {
             RequestBody::Length(length) if length > bytes_max => Err(CloseReason::BodyTooLarge),
             _ => Ok(()),

@@ -44,7 +44,7 @@ impl Upload {
             scanned: 0,
             bytes: 0,
             data: 0,
-            data_max: edge.config.limits.request_body_bytes_max,
+            data_max: edge.live().config.limits.request_body_bytes_max,
         })
     }
 

@@ -49,6 +49,7 @@ pub(super) fn policy() -> TunnelPolicy {
         api: "API01".into(),
         group: "DEFAULT".into(),
         environment: "RELEASE".into(),
+        backend: String::new(),
         idle_timeout: IDLE,
         idle_end: IdleEnd::Close,
         frames: FrameMode::Strict,

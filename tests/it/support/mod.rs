@@ -8,6 +8,7 @@ pub(crate) mod frame;
 pub(crate) mod program;
 pub(crate) mod python;
 pub(crate) mod settings;
+pub(crate) mod system_calls;
 
 use std::process::Command;
 use std::thread;

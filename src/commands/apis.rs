@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::{print, show_complaints};
-use crate::catalog::{self, Api, BackendPath, DEFAULT_GROUP, Destination, HttpBackend, MatchMode};
+use crate::catalog::{self, Api, DEFAULT_GROUP, Destination, HttpBackend, MatchMode};
 use crate::cli::{Apis, Format};
 use crate::config::{Config, Domain, DomainPort, Listener, Routing, Scheme};
 use crate::document::quantity::format_duration;
@@ -147,7 +147,7 @@ fn match_mode(api: &Api) -> &'static str {
 
 /// Where an API leads, one URL a member.
 fn urls(http: &HttpBackend) -> Vec<String> {
-    let path = backend_path(&http.path);
+    let path = http.path.to_string();
     http.members
         .iter()
         .map(|member| {
@@ -155,14 +155,6 @@ fn urls(http: &HttpBackend) -> Vec<String> {
             format!("{scheme}://{}{path}", member.authority)
         })
         .collect()
-}
-
-/// Parameters stand in it as the definition writes them: a path has no other braces.
-fn backend_path(path: &BackendPath) -> String {
-    match path {
-        BackendPath::Same => String::new(),
-        BackendPath::Fixed(path) => path.replace("%7B", "{").replace("%7D", "}"),
-    }
 }
 
 /// The hosts by which clients reach an API: those of its group, on listeners of its schemes.
@@ -254,7 +246,7 @@ routing = { inbound_addresses = ["203.0.113.1"] }
             let mut forward = crate::catalog::Forward {
                 members: Vec::new(),
                 path: None,
-                backend_path: BackendPath::Same,
+                backend_path: crate::catalog::BackendPath::Same,
                 schemes,
                 policy: crate::relay::policy::TunnelPolicy {
                     api: "a".to_owned(),
@@ -291,12 +283,5 @@ routing = { inbound_addresses = ["203.0.113.1"] }
         assert_eq!(of(&config, &secure), [""; 0], "there is no https listener");
         config.routing.any_address = true;
         assert_eq!(of(&config, &default)[0], "any address");
-    }
-
-    #[test]
-    fn a_backend_is_shown_as_its_definition_writes_it() {
-        let path = BackendPath::Fixed("/rooms/%7Broom%7D/%20".to_owned());
-        assert_eq!(backend_path(&path), "/rooms/{room}/%20");
-        assert_eq!(backend_path(&BackendPath::Same), "");
     }
 }

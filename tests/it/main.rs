@@ -29,5 +29,6 @@ mod reload;
 mod sandbox;
 mod socketio;
 mod stop;
+mod tables;
 mod tls;
 mod tuning;

@@ -13,6 +13,7 @@
 mod support;
 
 mod admin;
+mod call_faults;
 mod calls;
 mod cli;
 mod curl;

@@ -789,7 +789,7 @@ fn client_that_leaves_takes_the_backends_connection_along() {
             if path == "/streaming" {
                 read_head(&mut client).unwrap();
             }
-            drop(client);
+            client.reset();
             assert!(backend.result(), "{path}");
             program.log_line("call", |line| line["reason"] == "client_gone");
         }

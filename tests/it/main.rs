@@ -14,6 +14,7 @@ mod support;
 
 mod admin;
 mod call;
+mod call_faults;
 mod calls;
 mod cli;
 mod curl;

@@ -7,8 +7,8 @@ use std::str::FromStr;
 use std::time::SystemTime;
 
 use crate::catalog::{
-    self, Api, Call, Catalog, Destination, MappingError, Matched, Member, Method, Outgoing, Query,
-    Routed,
+    self, Api, Call, Catalog, Destination, MappingError, Matched, Member, Method, Outgoing, Policy,
+    Query, Routed,
 };
 use crate::cli::Explain;
 use crate::close::CloseReason;
@@ -242,9 +242,11 @@ impl<'a> Request<'a> {
         out: &mut String,
     ) -> Result<bool, fmt::Error> {
         writeln!(out, "  parameters: as the API allows them")?;
-        let own = std::ptr::eq(outgoing.backend, &raw const api.backend);
-        let chosen = if own { "the API's own" } else { "a policy's" };
-        writeln!(out, "  backend policy: {chosen} backend")?;
+        let chosen = |policy: &&Policy| std::ptr::eq(outgoing.backend, &raw const policy.backend);
+        match api.policies.iter().find(chosen) {
+            Some(policy) => writeln!(out, "  backend policy: {}", policy.name)?,
+            None => writeln!(out, "  backend policy: the API's own backend")?,
+        }
         let http = match &outgoing.backend.destination {
             Destination::Mock(mock) => {
                 writeln!(
@@ -258,7 +260,11 @@ impl<'a> Request<'a> {
         };
         for (index, member) in http.members.iter().enumerate() {
             let label = if index == 0 { "backend:" } else { "     or:" };
-            let scheme = member.scheme.websocket();
+            let scheme = if self.url.upgrade {
+                member.scheme.websocket()
+            } else {
+                member.scheme.label()
+            };
             writeln!(
                 out,
                 "{label} {scheme}://{}, timeout {:?}",

@@ -191,7 +191,7 @@ fn forward(
         members.push(member);
     }
     let backend_path = match (backend_path, &path) {
-        (Some(path), Some(_)) => BackendPath::Fixed(path.to_owned()),
+        (Some(path), Some(_)) => BackendPath::fixed(path),
         (Some(unused), None) => {
             return Err(failure(format!(
                 "--backend: without --path every path is forwarded as it is, so that {unused} would never be asked for; \
@@ -199,7 +199,7 @@ fn forward(
             )));
         }
         // The reference scenario: /hello in, / out.
-        (None, Some(_)) => BackendPath::Fixed("/".to_owned()),
+        (None, Some(_)) => BackendPath::fixed("/"),
         (None, None) => BackendPath::Same,
     };
     let base = Config::base().tunnel;

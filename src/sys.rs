@@ -86,14 +86,24 @@ pub fn descriptor_of(stream: &TcpStream) -> BorrowedFd<'_> {
 
 /// Whether the peer of a socket has ended its sending direction, or is gone, even behind bytes that nobody has read.
 pub fn peer_has_left(socket: BorrowedFd<'_>) -> bool {
+    polls_as(socket, libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR)
+}
+
+/// Whether nothing can be sent to the peer of a socket any more: it has reset the connection, say.
+pub fn peer_is_gone(socket: BorrowedFd<'_>) -> bool {
+    polls_as(socket, libc::POLLHUP | libc::POLLERR)
+}
+
+/// Whether a poll that waits for nothing tells any of `events`.
+fn polls_as(socket: BorrowedFd<'_>, events: libc::c_short) -> bool {
     let mut poll = libc::pollfd {
         fd: socket.as_raw_fd(),
-        events: libc::POLLRDHUP,
+        events,
         revents: 0,
     };
     // SAFETY: the pointer names one `pollfd`, which lives through the call; a timeout of zero only looks.
     let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
-    ready > 0 && poll.revents & (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) != 0
+    ready > 0 && poll.revents & events != 0
 }
 
 /// What somebody waits for on a descriptor; nothing at all is allowed.

@@ -61,10 +61,6 @@ impl Catalog {
     /// One API on every host, in every environment and with every method. The error says what is wrong with the path.
     pub fn forward_all(forward: Forward) -> Result<Self, String> {
         let path = forward.path.unwrap_or_default();
-        let mapping = match &forward.backend_path {
-            BackendPath::Same => Mapping::default(),
-            BackendPath::Fixed(path) => Mapping::fixed(path),
-        };
         let api = Arc::new(Api {
             id: api_id(&forward.policy.group, &forward.policy.api),
             name: forward.policy.api.clone(),
@@ -83,7 +79,7 @@ impl Catalog {
                     retry_count: -1,
                     policy: Arc::new(forward.policy),
                 }),
-                mapping,
+                mapping: Mapping::default(),
             },
             parameters: Vec::new(),
             orchestration: None,

@@ -2,7 +2,6 @@
 
 use super::build::{Build, api_id};
 use super::mapping::compile::{self, Compiled};
-use super::path::encode;
 use super::{Api, Backend, BackendPath, Destination, HttpBackend, Member, Mock};
 use crate::definition::{
     ApiDefinition, BackendDefinition, DestinationDefinition, HttpDefinition, Piece, Placed,
@@ -60,31 +59,17 @@ impl Build<'_> {
         compiled: &Compiled<'_>,
         backend: &BackendDefinition,
     ) -> Option<Backend> {
-        let Compiled {
-            group, environment, ..
-        } = *compiled;
-        let (destination, path) = match &backend.destination {
+        let destination = match &backend.destination {
             DestinationDefinition::Http(http) => {
-                let address = self.filled(group, environment, &http.address);
-                let path = self.filled(group, environment, &http.path);
-                let texts = (address.as_deref(), path.as_deref());
-                let built = self.http(compiled, http, texts);
-                (Destination::Http(built?), Some((http, path?)))
+                Destination::Http(self.http(compiled, backend, http)?)
             }
-            DestinationDefinition::Mock(mock) => (
-                Destination::Mock(Mock {
-                    status: mock.status,
-                    headers: mock.headers.clone(),
-                    body: mock.body.clone(),
-                }),
-                None,
-            ),
+            DestinationDefinition::Mock(mock) => Destination::Mock(Mock {
+                status: mock.status,
+                headers: mock.headers.clone(),
+                body: mock.body.clone(),
+            }),
         };
-        let mapping = self.mapping(
-            compiled,
-            backend,
-            path.as_ref().map(|(http, path)| (*http, path.as_str())),
-        )?;
+        let mapping = self.mapping(compiled, backend)?;
         Some(Backend {
             destination,
             mapping,
@@ -94,8 +79,8 @@ impl Build<'_> {
     fn http(
         &mut self,
         compiled: &Compiled<'_>,
+        backend: &BackendDefinition,
         http: &HttpDefinition,
-        (address, path): (Option<&str>, Option<&str>),
     ) -> Option<HttpBackend> {
         let Compiled {
             group,
@@ -104,8 +89,11 @@ impl Build<'_> {
             label,
             ..
         } = *compiled;
-        let member = self.member(http, address?)?;
-        let path = self.backend_path(http, path?)?;
+        // The variables of both are filled in before either is judged: what has no value is told once for all.
+        let address = self.filled(group, environment, &http.address);
+        let path = self.filled(group, environment, &http.path);
+        let member = self.member(http, &address?)?;
+        let path = self.backend_path(compiled, backend, http, &path?)?;
         let tunnel = self
             .config
             .api_rules(group, &api.name)
@@ -113,7 +101,7 @@ impl Build<'_> {
         Some(HttpBackend {
             members: vec![member],
             method: http.method,
-            path: BackendPath::Fixed(path),
+            path,
             timeout: http.timeout,
             retry_count: http.retry_count,
             policy: self.carried.policy(TunnelPolicy {
@@ -175,22 +163,25 @@ impl Build<'_> {
         member
     }
 
-    fn backend_path(&mut self, http: &HttpDefinition, path: &str) -> Option<String> {
+    fn backend_path(
+        &mut self,
+        compiled: &Compiled<'_>,
+        backend: &BackendDefinition,
+        http: &HttpDefinition,
+        path: &str,
+    ) -> Option<BackendPath> {
+        let place = &http.path.place;
         if path.starts_with('/')
             && !path.contains(['?', '#'])
             && !path.contains(|c: char| c.is_control())
         {
-            return Some(encode(path));
+            let template = self.template(compiled, backend, (place, path));
+            return template.map(BackendPath::Template);
         }
-        self.complaints.push(
-            http.path
-                .place
-                .error(
-                    format!("\"{path}\" is not a backend path"),
-                    "write a path that begins with `/`, without query or fragment",
-                )
-                .with_code("APIG.2012"),
-        );
+        let problem = format!("\"{path}\" is not a backend path");
+        let remedy = "write a path that begins with `/`, without query or fragment";
+        let complaint = place.error(problem, remedy);
+        self.complaints.push(complaint.with_code("APIG.2012"));
         None
     }
 }

@@ -118,6 +118,14 @@ impl Scheme {
         }
     }
 
+    /// The scheme of other URLs.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
     /// The scheme of WebSocket URLs.
     pub fn websocket(self) -> &'static str {
         match self {

@@ -39,7 +39,8 @@ pub use debug::DebugCalls;
 use debug::DebugQuotas;
 pub use explain::{Candidate, Explanation, Host, Rule, Verdict};
 pub use load::{Loaded, Report, check, load, load_beside, load_with_definitions};
-pub use mapping::{Call, MappingError, Outgoing};
+pub(crate) use mapping::Policy;
+pub use mapping::{BackendPath, Call, MappingError, Outgoing, PathTemplate};
 pub use path::{encode_path, normalize};
 pub use responses::{Context, Rendered, ResponseSet};
 
@@ -252,11 +253,8 @@ impl fmt::Display for Api {
             let separator = if index > 0 { ", " } else { "" };
             write!(f, "{separator}{scheme}://{}", member.authority)?;
         }
-        match &backend.path {
-            BackendPath::Same => {}
-            BackendPath::Fixed(path) => write!(f, "{path}")?,
-        }
-        write!(f, ", idle after {:?}", backend.policy.idle_timeout)
+        let idle = backend.policy.idle_timeout;
+        write!(f, "{}, idle after {idle:?}", backend.path)
     }
 }
 
@@ -313,14 +311,6 @@ pub struct Member {
     pub port: u16,
     /// The value of `Host` towards this member (spec 2.8): the port is left out where it is the scheme's own.
     pub authority: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BackendPath {
-    /// The client's request target as it is.
-    Same,
-    /// This path, with the client's query.
-    Fixed(String),
 }
 
 #[cfg(test)]

@@ -44,6 +44,20 @@ pub fn encode_path(form: &[u8]) -> String {
     out
 }
 
+/// A matched path as the request line had it, where that says the same as its normal form to any reader; else the normal
+/// form as a request line has it.
+pub(super) fn encode_kept<'a>(path: &'a str, form: &[u8]) -> Cow<'a, str> {
+    let is_dots = |segment: &str| {
+        let decoded = decode(segment.as_bytes(), PathEscapes::Kept);
+        matches!(decoded.as_deref(), Some(b"." | b".."))
+    };
+    let as_is = |b: u8| b == b'%' || is_path_byte(b);
+    if path.starts_with('/') && path.bytes().all(as_is) && !path.split('/').any(is_dots) {
+        return Cow::Borrowed(path);
+    }
+    Cow::Owned(encode_path(form))
+}
+
 /// A path of a definition as a request line has it: its escapes stay, what cannot stand in a path is escaped. A `%` that
 /// begins no escape stands for itself, as spec 1.2 allows it in a path.
 pub(super) fn encode(path: &str) -> String {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::{print, show_complaints};
-use crate::catalog::{self, Api, BackendPath, DEFAULT_GROUP, Destination, HttpBackend, MatchMode};
+use crate::catalog::{self, Api, DEFAULT_GROUP, Destination, HttpBackend, MatchMode};
 use crate::cli::{Apis, Format};
 use crate::config::{Config, Domain, DomainPort, Listener, Routing, Scheme};
 use crate::document::quantity::format_duration;
@@ -147,17 +147,11 @@ fn match_mode(api: &Api) -> &'static str {
 
 /// Where an API leads, one URL a member.
 fn urls(http: &HttpBackend) -> Vec<String> {
-    let path = match &http.path {
-        BackendPath::Same => "",
-        BackendPath::Fixed(path) => path,
-    };
+    let path = http.path.to_string();
     http.members
         .iter()
         .map(|member| {
-            let scheme = match member.scheme {
-                Scheme::Http => "http",
-                Scheme::Https => "https",
-            };
+            let scheme = member.scheme.label();
             format!("{scheme}://{}{path}", member.authority)
         })
         .collect()
@@ -252,7 +246,7 @@ routing = { inbound_addresses = ["203.0.113.1"] }
             let mut forward = crate::catalog::Forward {
                 members: Vec::new(),
                 path: None,
-                backend_path: BackendPath::Same,
+                backend_path: crate::catalog::BackendPath::Same,
                 schemes,
                 policy: crate::relay::policy::TunnelPolicy {
                     api: "a".to_owned(),

@@ -11,6 +11,19 @@ use crate::document::{Complaints, Item, Severity, Table};
 /// Longest value (spec 2.6).
 const VALUE_CHARS_MAX: usize = 255;
 
+/// Headers that no parameter writes (RFC 9110 §7.6.1, RFC 9112 §6).
+const FRAMING: [&str; 9] = [
+    "Connection",
+    "Content-Length",
+    "Expect",
+    "Keep-Alive",
+    "Proxy-Connection",
+    "TE",
+    "Trailer",
+    "Transfer-Encoding",
+    "Upgrade",
+];
+
 #[derive(Clone, Copy, Debug)]
 enum Origin {
     Request,
@@ -117,6 +130,14 @@ fn name_of(
             "give it another name",
         );
         return None;
+    }
+    let framing = FRAMING.iter().any(|known| name.eq_ignore_ascii_case(known));
+    if framing && location == Some(Location::Header) {
+        complaints.warning(
+            &place,
+            format!("`{name}` is not sent: it says how the message is framed, which the gateway does itself"),
+            "remove the parameter",
+        );
     }
     Some(name.to_owned())
 }

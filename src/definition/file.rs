@@ -217,7 +217,7 @@ impl<'a> Document<'a> {
             self.read_shared_parameters(&item, complaints);
         }
         if let Some(item) = root.take("schemes") {
-            self.inherited.schemes = schemes_of_list(&item, complaints);
+            self.inherited.protocols = schemes_of_list(&item, complaints);
         }
         if let Some(item) = root.take("basePath") {
             let path = item.parsed("a path that begins with `/`", absolute, complaints);
@@ -230,7 +230,7 @@ impl<'a> Document<'a> {
 
     fn read_openapi(&mut self, root: &mut Table<'a>, complaints: &mut Complaints) {
         if let Some(item) = root.take("servers") {
-            self.inherited.schemes = schemes_of_servers(&item, complaints);
+            self.inherited.protocols = schemes_of_servers(&item, complaints);
         }
         let Some(mut components) = root
             .take("components")

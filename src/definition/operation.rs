@@ -4,7 +4,7 @@ use super::extensions::skip_foreign;
 use super::file::{Document, Format};
 use super::parameter::{self, Orchestrated};
 use super::paths::FrontPath;
-use super::schemes::{schemes_of_list, schemes_of_servers};
+use super::schemes::{Protocols, schemes_of_list, schemes_of_servers};
 use super::syntax::is_api_name;
 use super::unsupported::Unsupported;
 use super::{
@@ -16,7 +16,7 @@ use crate::document::{Complaints, Item, Place, Severity, Table};
 /// What an operation takes from above where it says nothing itself.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Inherited<'a> {
-    pub(super) schemes: Option<Schemes>,
+    pub(super) protocols: Protocols,
     pub(super) security: Option<Item<'a>>,
     /// Of the path.
     pub(super) parameters: Vec<RequestParameter>,
@@ -40,7 +40,7 @@ pub(super) struct Operation<'a> {
 }
 
 impl<'a> Operation<'a> {
-    /// The name, and the API if it can be served; nothing where not even the name can be told.
+    /// The name, and the API if it can be served; nothing where it is no operation at all.
     pub(super) fn read(
         document: &'a Document<'a>,
         item: &Item<'a>,
@@ -52,7 +52,9 @@ impl<'a> Operation<'a> {
         let mut table = item.table(complaints)?;
         let errors = complaints.errors();
         let place = item.place(complaints);
-        let name = name(&mut table, complaints)?;
+        // Without a right name the rest is read all the same: one run tells every mistake.
+        let name = name(&mut table, complaints);
+        let name = name.unwrap_or_else(|| format!("{} {}", method.label(), front.full));
         let mut operation = Operation {
             document,
             name,
@@ -80,7 +82,11 @@ impl<'a> Operation<'a> {
     ) -> Option<ApiDefinition> {
         let description = documentation(table, complaints);
         let match_mode = match_mode(table, complaints);
-        let schemes = self.schemes(table, complaints).or(inherited.schemes);
+        let protocols = self.protocols(table, complaints);
+        let protocols = protocols.or(inherited.protocols.clone());
+        if let Some(place) = &protocols.grpc {
+            self.cannot(place, "gRPC");
+        }
         let cors = table.take("x-apigateway-cors");
         let cors = cors.and_then(|item| item.boolean(complaints));
         protection::read(self, table, inherited, complaints);
@@ -104,7 +110,7 @@ impl<'a> Operation<'a> {
             path: self.front.full.clone(),
             match_mode,
             // Spec 1.2: HTTPS is the default.
-            schemes: schemes.unwrap_or(Schemes::Https),
+            schemes: protocols.schemes.unwrap_or(Schemes::Https),
             parameters: std::mem::take(&mut self.parameters),
             backend,
             policies,
@@ -114,15 +120,16 @@ impl<'a> Operation<'a> {
         })
     }
 
-    fn schemes(&self, table: &mut Table<'_>, complaints: &mut Complaints) -> Option<Schemes> {
-        match self.document.format {
-            Format::Swagger2 => table
-                .take("schemes")
-                .and_then(|item| schemes_of_list(&item, complaints)),
-            Format::OpenApi3 => table
-                .take("servers")
-                .and_then(|item| schemes_of_servers(&item, complaints)),
-        }
+    fn protocols(&self, table: &mut Table<'_>, complaints: &mut Complaints) -> Protocols {
+        let key = match self.document.format {
+            Format::Swagger2 => "schemes",
+            Format::OpenApi3 => "servers",
+        };
+        let item = table.take(key);
+        item.map_or_else(Protocols::default, |item| match self.document.format {
+            Format::Swagger2 => schemes_of_list(&item, complaints),
+            Format::OpenApi3 => schemes_of_servers(&item, complaints),
+        })
     }
 
     /// Its own parameters, and those of the path that it does not override (by name and location).

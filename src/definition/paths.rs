@@ -54,7 +54,7 @@ impl<'a> Document<'a> {
         if self.format == Format::OpenApi3
             && let Some(item) = table.take("servers")
         {
-            inherited.schemes = schemes_of_servers(&item, complaints).or(inherited.schemes);
+            inherited.protocols = schemes_of_servers(&item, complaints).or(inherited.protocols);
         }
         refuse_foreign_members(&mut table, complaints);
         let valid = self.shared_valid && complaints.errors() == before;

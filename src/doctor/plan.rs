@@ -99,10 +99,10 @@ fn upstreams(catalog: &Catalog) -> Vec<Upstream> {
             continue;
         };
         let path = match &backend.path {
-            BackendPath::Same => &api.path,
-            BackendPath::Fixed(path) => path,
+            BackendPath::Same => api.path.clone(),
+            BackendPath::Template(_) => backend.path.to_string(),
         };
-        let trial = trial(&api.name, path);
+        let trial = trial(&api.name, &path);
         let sharers = backend.members.len();
         for member in &backend.members {
             match found.iter_mut().find(|known| known.member == *member) {

@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use monoio::time::sleep;
 use rustls::pki_types::ServerName;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -27,6 +28,9 @@ pub(super) struct Connected {
     pub(super) stream: Stream,
     pub(super) address: SocketAddr,
 }
+
+/// How long the close of an idle connection is waited for, where its descriptor is needed.
+const CLOSE_WAIT: Duration = Duration::from_millis(1);
 
 /// Connects to `member`. `turn` decides where several addresses, ours or its, are used in turn. The caller sets the
 /// deadline; what is given up closes its socket.
@@ -89,7 +93,7 @@ async fn connect_to(edge: &Edge, address: SocketAddr, turn: usize) -> Result<Str
     let fitting = |source: &&IpAddr| source.is_ipv4() == address.is_ipv4();
     let mut exhausted = false;
     for source in in_turn(configured, turn).filter(fitting) {
-        match connect_from(Some(*source), address).await {
+        match connect_from(edge, Some(*source), address).await {
             Err(CloseReason::PortsExhausted) => exhausted = true,
             outcome => return outcome,
         }
@@ -97,12 +101,25 @@ async fn connect_to(edge: &Edge, address: SocketAddr, turn: usize) -> Result<Str
     if exhausted {
         return Err(CloseReason::PortsExhausted);
     }
-    connect_from(None, address).await
+    connect_from(edge, None, address).await
 }
 
-async fn connect_from(source: Option<IpAddr>, address: SocketAddr) -> Result<Stream, CloseReason> {
-    let socket = socket_from(source, address);
-    let socket = socket.map_err(|error| no_socket(&error))?;
+async fn connect_from(
+    edge: &Edge,
+    source: Option<IpAddr>,
+    address: SocketAddr,
+) -> Result<Stream, CloseReason> {
+    let socket = loop {
+        match socket_from(source, address).map_err(|error| no_socket(&error)) {
+            Ok(socket) => break socket,
+            // Who waits for a connection goes before those that nobody uses. The runtime closes one some time later;
+            // each turn gives one up, so that the loop ends with them.
+            Err(CloseReason::ConnectionLimit) if edge.idle_backends.drop_oldest(edge) => {
+                sleep(CLOSE_WAIT).await;
+            }
+            Err(reason) => return Err(reason),
+        }
+    };
     let stream = begin(socket, address).map_err(|error| failure(&error))?;
     stream.connected().await.map_err(|error| failure(&error))?;
     Ok(stream)

@@ -221,6 +221,11 @@ impl Stream {
         sys::peer_has_left(sys::descriptor_of(&self.socket))
     }
 
+    /// Whether the peer hears nothing any more. One that has only ended its sending direction may.
+    pub(super) fn peer_is_gone(&self) -> bool {
+        sys::peer_is_gone(sys::descriptor_of(&self.socket))
+    }
+
     /// Whether the peer is there and has said nothing: what an idle connection has to be before it is used again.
     /// `into` stays empty then.
     pub(super) fn is_quiet(&self, scratch: &Scratch, into: &mut Buffer) -> bool {

@@ -23,6 +23,23 @@ paths:
     address: 'backend:9000', scheme: http, method: POST, path: /post, timeout: 60000}}}}
   /secure: {get: {operationId: secure, schemes: [https], x-apigateway-backend: {type: HTTP, httpEndpoints: {
     address: 'backend:9000', scheme: http, method: GET, path: /, timeout: 60000}}}}
+  /chosen:
+    get:
+      operationId: chosen
+      parameters: [{name: room, in: query, type: string}, {name: age, in: query, type: string}]
+      x-apigateway-backend: {type: HTTP, httpEndpoints: {
+        address: 'own:9000', scheme: http, method: GET, path: /, timeout: 60000}}
+      x-apigateway-backend-policies:
+        - {type: HTTP, name: both, effect-mode: ALL, httpEndpoints: {address: 'both:1', scheme: http, method: GET,
+           path: /}, conditions: [{type: equal, value: red, origin: request, parameter: room},
+           {type: pattern, value: '^[0-9]+$', origin: request, parameter: age}]}
+        - {type: HTTP, name: either, httpEndpoints: {address: 'either:1', scheme: http, method: GET, path: /},
+           conditions: [{type: enum, value: 'red,blue', origin: request, parameter: room},
+           {type: enum, value: '198.51.100.0/24', origin: source}]}
+        - {type: HTTP, name: cookie, httpEndpoints: {address: 'cookie:1', scheme: https, method: GET, path: /},
+           conditions: [{type: equal, value: b, origin: cookie, parameter: a}]}
+        - {type: HTTP, name: whole, httpEndpoints: {address: 'whole:1', scheme: http, method: GET, path: /},
+           conditions: [{type: equal, value: HEAD, origin: system, parameter: req_method}]}
 ";
 
 fn explained(url: &str, change: impl FnOnce(&mut Explain)) -> Result<Account, String> {
@@ -61,6 +78,7 @@ fn a_request_is_followed_from_listener_to_backend() {
          path: /hello\n\
          API: hello\n\
          \x20 + hello, GET /hello: wins\n\
+         \x20 - chosen, GET /chosen: the path differs at segment 1\n\
          \x20 - posted, ANY /post: the path differs at segment 1\n\
          \x20 - secure, GET /secure: the path differs at segment 1\n\
          checks:\n\
@@ -80,6 +98,74 @@ fn a_request_is_followed_from_listener_to_backend() {
          \x20 Upgrade: websocket\n\
          \x20 and what every request gets: X-Forwarded-*, X-Real-IP, X-Request-Id\n"
     );
+}
+
+#[test]
+fn a_backend_is_chosen_by_its_conditions() {
+    for (query, client, fields, policy, backend) in [
+        (
+            "",
+            "127.0.0.1",
+            "X-Any: a=b",
+            "the API's own backend",
+            "http://own:9000",
+        ),
+        (
+            "?room=red&age=42",
+            "127.0.0.1",
+            "X-Any: 1",
+            "both",
+            "http://both:1",
+        ),
+        (
+            "?room=red&age=4x",
+            "127.0.0.1",
+            "X-Any: 1",
+            "either",
+            "http://either:1",
+        ),
+        (
+            "?room=blue",
+            "127.0.0.1",
+            "Cookie: a=b",
+            "either",
+            "http://either:1",
+        ),
+        (
+            "?age=42",
+            "198.51.100.7",
+            "X-Any: 1",
+            "either",
+            "http://either:1",
+        ),
+        (
+            "?room=RED",
+            "127.0.0.1",
+            "Cookie: c=b; a=b",
+            "cookie",
+            "https://cookie:1",
+        ),
+        (
+            "",
+            "127.0.0.1",
+            "Cookie: a=bb",
+            "the API's own backend",
+            "http://own:9000",
+        ),
+    ] {
+        let url = format!("http://127.0.0.1:8081/chosen{query}");
+        let account = explained(&url, |explain| {
+            explain.client = Some(client.parse().unwrap());
+            explain.header = vec![fields.parse().unwrap()];
+        });
+        let text = account.unwrap().text;
+        for said in [
+            format!("  backend policy: {policy}\n"),
+            format!("\nbackend: {backend}, "),
+        ] {
+            assert!(text.contains(&said), "{query} {client} {fields}: {text}");
+        }
+    }
 }
 
 #[test]

@@ -507,7 +507,12 @@ mod tests {
         let labels = labels.strip_suffix('}').unwrap();
         for label in labels.split(',').filter(|label| !label.is_empty()) {
             let (name, value) = label.split_once('=').unwrap();
-            assert!(["reason", "side", "code", "le", "status", "version"].contains(&name));
+            assert!(
+                [
+                    "reason", "result", "side", "code", "le", "status", "version"
+                ]
+                .contains(&name)
+            );
             assert!(value.len() > 2 && value.starts_with('"') && value.ends_with('"'));
         }
     }

@@ -789,7 +789,7 @@ fn client_that_leaves_takes_the_backends_connection_along() {
             if path == "/streaming" {
                 read_head(&mut client).unwrap();
             }
-            drop(client);
+            client.reset();
             assert!(backend.result(), "{path}");
             program.log_line("call", |line| line["reason"] == "client_gone");
         }
@@ -982,4 +982,28 @@ fn endless_answer_ends_with_the_drain() {
     assert_eq!(program.wait().code(), Some(0));
     assert!(backend.result());
     assert!(!client.rest().ends_with(b"0\r\n\r\n"));
+}
+
+#[test]
+fn one_path_leads_to_the_path_of_the_backend() {
+    let backend = answering(OK);
+    for (url, expected) in [
+        (
+            format!("ws://{}", backend.address),
+            "GET /?a=b HTTP/1.1\r\n",
+        ),
+        (
+            format!("ws://{}/deep/er", backend.address),
+            "GET /deep/er?a=b HTTP/1.1\r\n",
+        ),
+    ] {
+        let options = ["--path", "/hello", "--backend", url.as_str()];
+        let program = Ringgate::proxy_with(Transport::Plain, &[], &options);
+        let mut client = program.connect();
+        assert_eq!(client.ask(get("/hello?a=b")).status, 200);
+        assert_eq!(client.ask(get("/other")).status, 404);
+        drop(program);
+        let asked = backend.result().remove(0);
+        assert!(asked.starts_with(expected), "{asked}");
+    }
 }

@@ -14,6 +14,7 @@ mod support;
 
 mod admin;
 mod call;
+mod call_faults;
 mod calls;
 mod cli;
 mod curl;
@@ -29,5 +30,6 @@ mod reload;
 mod sandbox;
 mod socketio;
 mod stop;
+mod tables;
 mod tls;
 mod tuning;

@@ -3,14 +3,14 @@
 use regex::bytes::RegexBuilder;
 
 use super::policy::{Condition, Subject, Test};
-use super::{Mapping, Orchestration, Parameter, PathPart, Policy, Source};
+use super::{Mapping, Orchestration, Parameter, PathTemplate, Policy, Source};
 use crate::catalog::build::Build;
-use crate::catalog::path::encode;
-use crate::config::{Strategy, TargetLocation};
+use crate::config::TargetLocation;
 use crate::definition::{
-    self, ApiDefinition, BackendDefinition, BackendParameter, ConditionDefinition, HttpDefinition,
-    Location, ParameterSource, PolicyDefinition, RequestParameter,
+    self, ApiDefinition, BackendDefinition, BackendParameter, ConditionDefinition, Location,
+    ParameterSource, PolicyDefinition, RequestParameter,
 };
+use crate::document::Place;
 
 /// Compiled size of one pattern, in bytes: far above any sensible one, far below what would hurt.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
@@ -28,11 +28,11 @@ pub(in crate::catalog) struct Compiled<'a> {
 }
 
 pub(in crate::catalog) fn parameters(api: &ApiDefinition) -> Vec<Parameter> {
-    let captured: Vec<_> = placeholders(&api.path)
-        .filter_map(|piece| match piece {
-            PathPiece::Name(name) => Some(name.trim_end_matches('+')),
-            PathPiece::Text(_) => None,
-        })
+    let captured: Vec<&str> = api
+        .path
+        .split('/')
+        .filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
+        .map(|name| name.trim_end_matches('+'))
         .collect();
     let capture = |parameter: &RequestParameter| {
         let position = captured.iter().position(|name| *name == parameter.name);
@@ -47,83 +47,25 @@ pub(in crate::catalog) fn parameters(api: &ApiDefinition) -> Vec<Parameter> {
         .collect()
 }
 
-enum PathPiece<'a> {
-    Text(&'a str),
-    Name(&'a str),
-}
-
-/// Splits a path at `{name}`; braces that belong to no pair are text.
-fn placeholders(path: &str) -> impl Iterator<Item = PathPiece<'_>> {
-    let mut rest = path;
-    let mut name = None;
-    std::iter::from_fn(move || {
-        if let Some(name) = name.take() {
-            return Some(PathPiece::Name(name));
-        }
-        if rest.is_empty() {
-            return None;
-        }
-        let found = rest.find('{').and_then(|open| {
-            let after = rest.get(open + 1..)?;
-            let close = after.find('}').filter(|close| *close > 0)?;
-            Some((
-                rest.get(..open)?,
-                after.get(..close)?,
-                after.get(close + 1..)?,
-            ))
-        });
-        let (text, inner, after) = match found {
-            Some((text, inner, after)) => (text, Some(inner), after),
-            None => (rest, None, ""),
-        };
-        rest = after;
-        if text.is_empty() {
-            return inner.map(PathPiece::Name);
-        }
-        name = inner;
-        Some(PathPiece::Text(text))
-    })
-}
-
 impl Build<'_> {
+    /// The rules of the one parameter that has any; their order is the definition's business.
     pub(in crate::catalog) fn orchestration(
         &mut self,
         api: &ApiDefinition,
     ) -> Option<Orchestration> {
-        let mut with_rules = api
-            .parameters
-            .iter()
-            .enumerate()
-            .filter(|(_, p)| !p.orchestrations.is_empty());
-        let (index, parameter) = with_rules.next()?;
-        if let Some((_, second)) = with_rules.next() {
-            self.complaints.push(second.place.error(
-                "more than one parameter has orchestration rules",
-                "leave rules on one parameter of an API",
-            ));
-        }
+        let mut parameters = api.parameters.iter();
+        let index = parameters.position(|parameter| !parameter.orchestrations.is_empty())?;
+        let wanted = api.parameters.get(index)?.orchestrations.iter();
+        let known = &self.config.definitions.orchestrations;
         let mut rules = Vec::new();
-        for wanted in &parameter.orchestrations {
-            let known = &self.config.definitions.orchestrations;
+        for wanted in wanted {
             match known.iter().find(|rule| rule.name == wanted.text) {
                 Some(rule) => rules.push(rule.clone()),
                 None => self.complaints.push(wanted.place.error(
-                    format!("no orchestration rule is named `{}`", wanted.text),
-                    "define it under [[definitions.orchestrations]], or remove it here",
+                    format!("there is no orchestration rule `{}`", wanted.text),
+                    "correct the name, or add [[orchestrations]] with that name to the configuration",
                 )),
             }
-        }
-        let making = rules
-            .iter()
-            .rfind(|rule| !matches!(rule.strategy, Strategy::NoneValue(_) | Strategy::Default(_)));
-        let has_default = rules
-            .iter()
-            .any(|rule| matches!(rule.strategy, Strategy::Default(_)));
-        if making.is_some_and(|rule| rule.target.is_none()) && !has_default {
-            self.complaints.push(parameter.place.error(
-                "the last orchestration rule only prepares the input of a next one",
-                "add a rule with a target behind it",
-            ));
         }
         Some(Orchestration {
             parameter: index,
@@ -147,6 +89,7 @@ impl Build<'_> {
         };
         let backend = self.backend(&compiled, &policy.backend)?;
         Some(Policy {
+            name: policy.name.clone(),
             effect: policy.effect,
             conditions: conditions.into_iter().collect::<Option<_>>()?,
             backend,
@@ -160,11 +103,7 @@ impl Build<'_> {
     ) -> Option<Condition> {
         let subject = match &condition.subject {
             definition::Subject::Parameter(name) => {
-                let found = index_of(compiled.parameters, name);
-                if found.is_none() {
-                    self.complaints.push(undeclared(&condition.place, name));
-                }
-                Subject::Parameter(found?)
+                Subject::Parameter(self.declared(compiled, name, &condition.place)?)
             }
             definition::Subject::Source => Subject::Source,
             definition::Subject::RequestPath => Subject::Path,
@@ -176,28 +115,29 @@ impl Build<'_> {
             definition::Test::Exact(value) => Test::OneOf(vec![value.clone()]),
             definition::Test::Enum(values) => Test::OneOf(values.clone()),
             definition::Test::Networks(networks) => Test::Networks(networks.clone()),
-            definition::Test::Pattern(pattern) => {
-                let built = RegexBuilder::new(pattern)
-                    .size_limit(PATTERN_BYTES_MAX)
-                    .dfa_size_limit(PATTERN_BYTES_MAX)
-                    .build();
-                if let Err(error) = &built {
-                    self.complaints.push(condition.place.error(
-                        format!("the pattern cannot be used: {error}"),
-                        "write a regular expression without look-around and back-references, or a smaller one",
-                    ));
-                }
-                Test::Pattern(built.ok()?)
-            }
+            definition::Test::Pattern(pattern) => self.pattern(pattern, &condition.place)?,
         };
         Some(Condition { subject, test })
+    }
+
+    fn pattern(&mut self, pattern: &str, place: &Place) -> Option<Test> {
+        let built = RegexBuilder::new(pattern)
+            .size_limit(PATTERN_BYTES_MAX)
+            .dfa_size_limit(PATTERN_BYTES_MAX)
+            .build();
+        if let Err(error) = &built {
+            self.complaints.push(place.error(
+                format!("the pattern cannot be used: {error}"),
+                "write a regular expression without look-around and back-references, or a smaller one",
+            ));
+        }
+        built.ok().map(Test::Pattern)
     }
 
     pub(in crate::catalog) fn mapping(
         &mut self,
         compiled: &Compiled<'_>,
         backend: &BackendDefinition,
-        path: Option<(&HttpDefinition, &str)>,
     ) -> Option<Mapping> {
         let mut mapping = Mapping::default();
         let mut mapped = Vec::new();
@@ -206,24 +146,19 @@ impl Build<'_> {
             if let Source::Request(index) = source {
                 mapped.push(index);
             }
+            let name = parameter.name.clone();
             match parameter.location {
+                // Part of the template.
                 Location::Path => {}
                 Location::Query => {
-                    mapping.dropped.push(parameter.name.clone());
-                    mapping.query.push((parameter.name.clone(), source));
+                    mapping.dropped.push(name.clone());
+                    mapping.query.push((name, source));
                 }
                 Location::Header => {
-                    mapping.removed.push(parameter.name.clone());
-                    mapping.headers.push((parameter.name.clone(), source));
+                    mapping.removed.push(name.clone());
+                    mapping.headers.push((name, source));
                 }
             }
-        }
-        if let Some((http, path)) = path {
-            mapping.path = self.path_parts(compiled, backend, http, path)?;
-            mapped.extend(mapping.path.iter().filter_map(|part| match part {
-                PathPart::Value(_, Source::Request(index)) => Some(*index),
-                _ => None,
-            }));
         }
         mapping.keep_back(compiled, &mapped);
         Some(mapping)
@@ -234,70 +169,50 @@ impl Build<'_> {
             ParameterSource::Constant(text) => Source::Constant(text.clone()),
             ParameterSource::System(value) => Source::System(*value),
             ParameterSource::Request(name) => {
-                let found = index_of(compiled.parameters, name);
-                if found.is_none() {
-                    self.complaints.push(undeclared(&parameter.place, name));
-                }
-                Source::Request(found?)
+                Source::Request(self.declared(compiled, name, &parameter.place)?)
             }
         })
     }
 
-    /// A `{name}` that no backend parameter fills has the value of the path parameter of that name.
-    fn path_parts(
+    /// A path with variables in place. A `{name}` that no backend parameter fills has the value of the path parameter of
+    /// that name.
+    pub(in crate::catalog) fn template(
         &mut self,
         compiled: &Compiled<'_>,
         backend: &BackendDefinition,
-        http: &HttpDefinition,
-        path: &str,
-    ) -> Option<Vec<PathPart>> {
-        let mut parts = Vec::new();
-        for piece in placeholders(path) {
-            let name = match piece {
-                PathPiece::Text(text) => {
-                    parts.push(PathPart::Text(encode(text)));
-                    continue;
-                }
-                PathPiece::Name(name) => name,
-            };
-            let filled = backend
-                .parameters
-                .iter()
-                .find(|p| p.location == Location::Path && p.name == name);
-            let source = match filled {
-                Some(parameter) => Some(self.source(compiled, parameter)?),
-                None => index_of(compiled.parameters, name).map(Source::Request),
-            };
-            let many = |source: &Source| {
-                matches!(source, Source::Request(index)
-                if compiled.parameters.get(*index).is_some_and(|p| {
-                    p.capture.is_some() && compiled.api.path.contains(&format!("{{{}+}}", p.definition.name))
-                }))
-            };
-            match source {
-                Some(source) if !many(&source) => {
-                    parts.push(PathPart::Value(name.to_owned(), source))
-                }
-                found => {
-                    let problem = if found.is_some() {
-                        format!(
-                            "`{{{name}}}` would take several segments, which a backend path cannot"
-                        )
-                    } else {
-                        format!("nothing fills `{{{name}}}` of the backend path")
-                    };
-                    let remedy = "map a request parameter of one segment, a constant or a system value to it";
-                    self.complaints.push(
-                        http.path
-                            .place
-                            .error(problem, remedy)
-                            .with_code("APIG.2012"),
-                    );
-                    return None;
-                }
+        (place, path): (&Place, &str),
+    ) -> Option<PathTemplate> {
+        PathTemplate::read(path, |name| {
+            let mut parameters = backend.parameters.iter();
+            let filling = parameters.find(|p| p.location == Location::Path && p.name == name);
+            if let Some(parameter) = filling {
+                return self.source(compiled, parameter);
             }
+            let captured = index_of(compiled.parameters, name).filter(|index| {
+                let parameter = compiled.parameters.get(*index);
+                parameter.is_some_and(|parameter| parameter.capture.is_some())
+            });
+            if captured.is_none() {
+                let problem = format!("nothing fills `{{{name}}}` of the backend path");
+                let remedy =
+                    "map a request parameter of one segment, a constant or a system value to it";
+                let complaint = place.error(problem, remedy);
+                self.complaints.push(complaint.with_code("APIG.2027"));
+            }
+            captured.map(Source::Request)
+        })
+    }
+
+    /// The index of a request parameter, which the definition has made sure of.
+    fn declared(&mut self, compiled: &Compiled<'_>, name: &str, place: &Place) -> Option<usize> {
+        let found = index_of(compiled.parameters, name);
+        if found.is_none() {
+            let problem = format!("there is no request parameter `{name}`");
+            let remedy = "correct the name, or declare it in `parameters` of the operation";
+            let complaint = place.error(problem, remedy);
+            self.complaints.push(complaint.with_code("APIG.2028"));
         }
-        Some(parts)
+        found
     }
 }
 
@@ -306,20 +221,17 @@ impl Mapping {
     fn keep_back(&mut self, compiled: &Compiled<'_>, mapped: &[usize]) {
         for (index, parameter) in compiled.parameters.iter().enumerate() {
             let definition = &parameter.definition;
-            let kept = mapped.contains(&index) || !definition.pass_through;
+            let passes = definition.pass_through && !mapped.contains(&index);
             match definition.location {
-                _ if !kept => self.passed.push(index),
+                // Whatever of the path is not mapped ends here.
                 Location::Path => {}
+                _ if passes => self.passed.push(index),
                 Location::Query => self.dropped.push(definition.name.clone()),
                 Location::Header => self.removed.push(definition.name.clone()),
             }
         }
-        for target in compiled
-            .rules
-            .iter()
-            .flat_map(|rules| &rules.rules)
-            .filter_map(|rule| rule.target.as_ref())
-        {
+        let rules = compiled.rules.iter().flat_map(|rules| &rules.rules);
+        for target in rules.filter_map(|rule| rule.target.as_ref()) {
             match target.location {
                 TargetLocation::Query => self.dropped.push(target.name.clone()),
                 TargetLocation::Header => self.removed.push(target.name.clone()),
@@ -332,11 +244,4 @@ fn index_of(parameters: &[Parameter], name: &str) -> Option<usize> {
     parameters
         .iter()
         .position(|parameter| parameter.definition.name == name)
-}
-
-fn undeclared(place: &crate::document::Place, name: &str) -> crate::document::Complaint {
-    place.error(
-        format!("the API declares no request parameter `{name}`"),
-        "declare it under `parameters`, or correct the name",
-    )
 }

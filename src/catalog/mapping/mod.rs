@@ -4,6 +4,7 @@ mod orchestration;
 mod parameters;
 mod policy;
 mod target;
+mod template;
 
 pub(super) mod compile;
 
@@ -11,8 +12,8 @@ use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 
-use super::path::encode_path;
-use super::{Api, Backend, BackendPath, Destination, MatchMode, Matched};
+use super::path::encode_kept;
+use super::{Api, Backend, Destination, MatchMode, Matched};
 use crate::config::{OrchestrationTarget, Scheme, TargetLocation};
 use crate::definition::{Location, SystemValue};
 use crate::observe::utc::Basic;
@@ -20,6 +21,7 @@ use crate::observe::utc::Basic;
 pub(crate) use orchestration::Orchestration;
 pub(crate) use parameters::Parameter;
 pub(crate) use policy::Policy;
+pub use template::{BackendPath, PathTemplate};
 
 use parameters::Value;
 
@@ -80,7 +82,6 @@ impl Seen<'_> {
 /// What a backend gets of a call's parameters, compiled from its definition.
 #[derive(Debug, Default)]
 pub(crate) struct Mapping {
-    path: Vec<PathPart>,
     query: Vec<(String, Source)>,
     headers: Vec<(String, Source)>,
     /// Query parameters of the client that don't pass: mapped ones, kept ones, and those the gateway itself sets, which
@@ -92,29 +93,25 @@ pub(crate) struct Mapping {
     passed: Vec<usize>,
 }
 
-impl Mapping {
-    /// A path without parameters, encoded.
-    pub(super) fn fixed(path: &str) -> Self {
-        Self {
-            path: vec![PathPart::Text(path.to_owned())],
-            ..Self::default()
-        }
-    }
-}
-
-#[derive(Debug)]
-enum PathPart {
-    /// Encoded.
-    Text(String),
-    Value(String, Source),
-}
-
-#[derive(Debug)]
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Source {
     /// Index of the request parameter.
     Request(usize),
     Constant(String),
     System(SystemValue),
+}
+
+impl Mapping {
+    /// The names of what doesn't pass and isn't replaced either.
+    fn removed_but(&self, set: &[(String, Vec<u8>)]) -> Vec<String> {
+        let is_set = |name: &String| {
+            set.iter()
+                .any(|(known, _)| known.eq_ignore_ascii_case(name))
+        };
+        let removed = self.removed.iter().filter(|name| !is_set(name));
+        removed.cloned().collect()
+    }
 }
 
 impl Source {
@@ -174,29 +171,11 @@ impl Api {
             return Ok(outgoing);
         };
         let mapping = &backend.mapping;
-        match &http.path {
-            BackendPath::Same => {
-                let path = encode_path(&matched.path);
-                outgoing.target.extend_from_slice(path.as_bytes());
-            }
-            BackendPath::Fixed(_) => {
-                self.push_backend_path(&mut outgoing.target, mapping, matched, call, &seen)?;
-            }
-        }
+        self.push_path(&mut outgoing.target, &http.path, matched, call, &seen)?;
         let added = self.added_query(mapping, call, &seen);
         target::push_query_string(&mut outgoing.target, call.query, &mapping.dropped, &added);
         outgoing.set = self.set_fields(mapping, call, &seen)?;
-        outgoing.removed = mapping
-            .removed
-            .iter()
-            .filter(|name| {
-                !outgoing
-                    .set
-                    .iter()
-                    .any(|(set, _)| set.eq_ignore_ascii_case(name))
-            })
-            .cloned()
-            .collect();
+        outgoing.removed = mapping.removed_but(&outgoing.set);
         Ok(outgoing)
     }
 
@@ -221,36 +200,19 @@ impl Api {
         })
     }
 
-    fn push_backend_path(
+    fn push_path(
         &self,
         target: &mut Vec<u8>,
-        mapping: &Mapping,
+        path: &BackendPath,
         matched: &Matched<'_>,
         call: &Call<'_>,
         seen: &Seen<'_>,
     ) -> Result<(), MappingError> {
-        let mut last = None;
-        for part in &mapping.path {
-            match part {
-                PathPart::Text(text) => target.extend_from_slice(text.as_bytes()),
-                PathPart::Value(name, source) => {
-                    let value = source
-                        .value(self, call, seen)
-                        .filter(|value| target::stays_in_segment(value))
-                        .ok_or_else(|| MappingError::Parameter(name.clone()))?;
-                    target::push_path(target, &value);
-                    last = Some(name);
-                }
-            }
-        }
-        if let Some(name) = last {
-            // Harmless values can make `..` together. The first piece is before the leading slash, and the last one may
-            // be empty: a path that ends in a slash.
-            let dotted = |segment: &[u8]| !segment.is_empty() && !target::stays_in_segment(segment);
-            if target.split(|b| *b == b'/').any(dotted) {
-                return Err(MappingError::Parameter(name.clone()));
-            }
-        }
+        let BackendPath::Template(template) = path else {
+            target.extend_from_slice(encode_kept(call.path, &matched.path).as_bytes());
+            return Ok(());
+        };
+        template.push(target, |source| source.value(self, call, seen))?;
         if self.match_mode == MatchMode::Prefix {
             let rest = matched.path.get(matched.remainder..).unwrap_or_default();
             target::join(target, rest);
@@ -327,3 +289,6 @@ impl Api {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

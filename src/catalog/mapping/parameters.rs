@@ -18,44 +18,58 @@ pub(crate) struct Parameter {
 }
 
 impl Parameter {
-    /// The value that is checked and mapped, and whether it is the default.
+    /// The value that is mapped, and whether it is the default. Of several values the first is it, but none may be what
+    /// the API does not allow, since a backend may take another one.
     pub(super) fn value<'a>(
         &'a self,
         matched: &'a Matched<'_>,
         call: &Call<'a>,
     ) -> Result<(Value<'a>, bool), MappingError> {
-        let definition = &self.definition;
-        let refused = || MappingError::Parameter(definition.name.clone());
-        let sent = match definition.location {
-            Location::Path => self
-                .capture
-                .and_then(|index| matched.captures.get(index))
-                .and_then(|range| matched.path.get(range.clone()))
-                .map(Cow::Borrowed),
-            Location::Query => first_in_query(call.query.unwrap_or_default(), &definition.name),
-            Location::Header => call
-                .fields
-                .iter()
-                .find(|(name, _)| name.eq_ignore_ascii_case(definition.name.as_bytes()))
-                .map(|(_, value)| Cow::Borrowed(*value)),
-        };
-        let defaulted = sent.is_none() && definition.default.is_some();
-        let value = sent.or_else(|| {
-            let default = definition.default.as_deref()?;
-            Some(Cow::Borrowed(default.as_bytes()))
-        });
-        match &value {
-            None if definition.required => Err(refused()),
-            Some(value) if !allows(&definition.kind, value) => Err(refused()),
-            _ => Ok((value, defaulted)),
+        let Self { definition, .. } = self;
+        let name = definition.name.as_str();
+        match definition.location {
+            Location::Path => {
+                let range = self.capture.and_then(|index| matched.captures.get(index));
+                let value = range.and_then(|range| matched.path.get(range.clone()));
+                self.checked(value.map(Cow::Borrowed).into_iter())
+            }
+            Location::Query => self.checked(in_query(call.query.unwrap_or_default(), name)),
+            Location::Header => {
+                let named = |known: &[u8]| known.eq_ignore_ascii_case(name.as_bytes());
+                let fields = call.fields.iter().filter(|(known, _)| named(known));
+                self.checked(fields.map(|(_, value)| Cow::Borrowed(*value)))
+            }
         }
+    }
+
+    fn checked<'a>(
+        &'a self,
+        mut sent: impl Iterator<Item = Cow<'a, [u8]>>,
+    ) -> Result<(Value<'a>, bool), MappingError> {
+        let definition = &self.definition;
+        let default = || definition.default.as_deref().map(str::as_bytes);
+        let (value, defaulted) = match sent.next() {
+            Some(value) => (Some(value), false),
+            None => (default().map(Cow::Borrowed), definition.default.is_some()),
+        };
+        let allowed = |value: &[u8]| allows(&definition.kind, value);
+        let fits = match &value {
+            Some(value) => allowed(value) && sent.all(|other| allowed(&other)),
+            None => !definition.required,
+        };
+        if !fits {
+            return Err(MappingError::Parameter(definition.name.clone()));
+        }
+        Ok((value, defaulted))
     }
 }
 
-fn first_in_query<'a>(query: &'a str, name: &str) -> Option<Cow<'a, [u8]>> {
-    query.split('&').find_map(|pair| {
+/// The values of a parameter, whose name is compared decoded and whatever the case of its letters (spec 2.6).
+fn in_query<'a>(query: &'a str, name: &str) -> impl Iterator<Item = Cow<'a, [u8]>> {
+    query.split('&').filter_map(move |pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (*form_decoded(key) == *name.as_bytes()).then(|| form_decoded(value))
+        let is_it = form_decoded(key).eq_ignore_ascii_case(name.as_bytes());
+        is_it.then(|| form_decoded(value))
     })
 }
 
@@ -156,15 +170,18 @@ mod tests {
     }
 
     #[test]
-    fn the_first_value_of_a_query_counts_decoded_as_a_form() {
+    fn values_of_a_query_are_found_decoded_as_a_form_and_in_any_case() {
         for (query, expected) in [
-            ("a=1&a=2", Some(&b"1"[..])),
-            ("%61=x+y%2B", Some(b"x y+")),
-            ("a", Some(b"")),
-            ("a=%4", Some(b"%4")),
-            ("A=1", None),
+            ("a=1&b=3&a=2", &[&b"1"[..], b"2"][..]),
+            ("%61=x+y%2B", &[b"x y+"]),
+            ("a", &[b""]),
+            ("a=%4", &[b"%4"]),
+            ("A=1", &[b"1"]),
+            ("aa=1&=a", &[]),
+            ("", &[]),
         ] {
-            assert_eq!(first_in_query(query, "a").as_deref(), expected, "{query}");
+            let found: Vec<_> = in_query(query, "a").collect();
+            assert_eq!(found, expected, "{query}");
         }
     }
 }

@@ -11,9 +11,11 @@ use crate::network::Network;
 
 #[derive(Debug)]
 pub(crate) struct Policy {
+    /// As its definition names it.
+    pub(crate) name: String,
     pub(super) effect: Effect,
     pub(super) conditions: Vec<Condition>,
-    pub(in crate::catalog) backend: Backend,
+    pub(crate) backend: Backend,
 }
 
 #[derive(Debug)]

@@ -83,7 +83,7 @@ pub(super) fn join(target: &mut Vec<u8>, remainder: &[u8]) {
     target.extend_from_slice(encode_path(rest).as_bytes());
 }
 
-/// Appends the client's query without the parameters named in `dropped`, and `added`, which is encoded. Where nothing
+/// Appends the client's query without the parameters named in `dropped`, in any case and encoded or not, and `added`, which is encoded. Where nothing
 /// changes, the client's query passes byte for byte.
 pub(super) fn push_query_string(
     target: &mut Vec<u8>,
@@ -93,7 +93,9 @@ pub(super) fn push_query_string(
 ) {
     let drops = |pair: &str| {
         let name = form_decoded(pair.split('=').next().unwrap_or_default());
-        dropped.iter().any(|known| known.as_bytes() == &*name)
+        dropped
+            .iter()
+            .any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
     };
     let text = query.unwrap_or_default();
     if added.is_empty() && (dropped.is_empty() || !text.split('&').any(drops)) {
@@ -115,9 +117,9 @@ pub(super) fn push_query_string(
     }
 }
 
-/// Bytes outside ASCII pass as they are; control characters could end the field.
+/// Bytes outside ASCII pass as they are; control characters but for the tab could end the field (RFC 9110 §5.5).
 pub(super) fn checked_field(name: &str, value: &[u8]) -> Result<Vec<u8>, MappingError> {
-    if value.iter().any(u8::is_ascii_control) {
+    if value.iter().any(|b| b.is_ascii_control() && *b != b'\t') {
         return Err(MappingError::Parameter(name.to_owned()));
     }
     Ok(value.to_vec())
@@ -196,7 +198,7 @@ mod tests {
             (Some(""), "", "", "?"),
             (Some("x=%zz&&y"), "a", "", "?x=%zz&&y"),
             (Some("a=1"), "a", "", ""),
-            (Some("x&%61=1&y=+"), "a", "", "?x&y=+"),
+            (Some("x&%61=1&A=2&y=+"), "a", "", "?x&y=+"),
             (Some("a=1&x"), "a", "b=1", "?x&b=1"),
             (None, "", "b=1", "?b=1"),
             (Some(""), "", "b=1", "?b=1"),

@@ -10,7 +10,7 @@ fn variables_are_filled_in_per_environment() {
         http(api).members,
         [Member::new(Scheme::Http, "10.0.0.9", 9000)]
     );
-    assert_eq!(http(api).path, BackendPath::Fixed("/v2/x%20y".to_owned()));
+    assert_eq!(http(api).path, BackendPath::fixed("/v2/x y"));
     assert_eq!(
         (api.group.as_str(), api.environment.as_str()),
         ("DEFAULT", "TEST")

@@ -49,12 +49,12 @@ fn file(group: &str, operations: &[(&str, &str, &str, &str)]) -> String {
     text
 }
 
-fn config(more: &str) -> Config {
+pub(super) fn config(more: &str) -> Config {
     Config::from_text("ringgate.toml", &format!("{CONFIG}{more}")).unwrap()
 }
 
 /// Builds from files, each with where it is published.
-fn build(config: &Config, files: &[(&str, &str)]) -> Result<Catalog, Vec<Complaint>> {
+pub(super) fn build(config: &Config, files: &[(&str, &str)]) -> Result<Catalog, Vec<Complaint>> {
     let mut definitions = Vec::new();
     for (index, (text, environments)) in files.iter().enumerate() {
         let environments: Vec<String> = environments.split(' ').map(str::to_owned).collect();

@@ -637,3 +637,18 @@ fn all_mistakes_of_a_file_are_reported_at_once() {
         "{complaints:#?}"
     );
 }
+
+#[test]
+fn an_operation_without_a_right_name_is_read_to_its_end() {
+    let named = one("x-apigateway-cors: 5", "timeout: 0");
+    for text in [
+        named.replace("operationId: API01", "operationId: x"),
+        named.replace("operationId: API01", "summary: nameless"),
+    ] {
+        let (definition, complaints) = read(&text, &Config::base());
+        let codes: Vec<_> = complaints.iter().map(|c| c.code).collect();
+        assert_eq!(codes.len(), 3, "{complaints:#?}");
+        assert!(codes.contains(&Some("APIG.2002")), "{complaints:#?}");
+        assert!(definition.is_none_or(|definition| definition.apis.is_empty()));
+    }
+}

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Members that ask for what this version does not do, and what the complaint calls it.
-const UNSUPPORTED: [(&str, &str); 9] = [
+const UNSUPPORTED: [(&str, &str); 10] = [
     ("security: [{app: []}]", "APP authentication"),
     ("security: [{iam: []}]", "IAM authentication"),
     ("security: [{own: []}]", "a custom authorizer"),
@@ -19,6 +19,7 @@ const UNSUPPORTED: [(&str, &str); 9] = [
     ("x-apigateway-access-control: office", "access control"),
     ("x-apigateway-ratelimit: limit", "throttling"),
     ("x-apigateway-plugins: [one]", "plugins"),
+    ("schemes: [grpcs]", "gRPC"),
 ];
 
 const SCHEMES: &str = "securityDefinitions:
@@ -311,4 +312,17 @@ fn empty_rules_ask_for_nothing() {
     ] {
         assert_eq!(apis(&one(members, "description: x")).len(), 1, "{members}");
     }
+}
+
+#[test]
+fn grpc_may_be_asked_for_from_above() {
+    let text = one("description: x", "description: x");
+    let swagger = text.replace("paths:", "schemes: [GRPCS]\npaths:");
+    let (definition, complaints) = read(&swagger, &Config::base());
+    assert_eq!(complaints.len(), 1, "{complaints:#?}");
+    assert!(complaints[0].problem.contains("gRPC"), "{}", complaints[0]);
+    assert_eq!(definition.unwrap().left_out, ["API01"]);
+
+    let own = swagger.replace("operationId", "schemes: [https]\n      operationId");
+    assert_eq!(apis(&own).len(), 1);
 }

@@ -15,7 +15,7 @@ use crate::close::{CloseReason, Deadline};
 use crate::edge::connect::{CONNECT_MAX, Connected, connect};
 use crate::edge::forward::{Forwarded, Purpose, request_head};
 use crate::edge::route::Wrong;
-use crate::edge::watch::watch;
+use crate::edge::watch::watch_asker;
 use crate::race::{First, race};
 
 pub(super) struct Asking<'a> {
@@ -122,7 +122,7 @@ impl<'a> Asking<'a> {
     async fn connect(&self, member: &Member, upload: &mut Upload) -> Result<Connected, Unanswered> {
         let Call { edge, client, .. } = self.call;
         let connecting = timeout_at(self.connect_deadline, connect(edge, member, self.turn));
-        match race(connecting, watch(edge, client, &mut upload.incoming)).await {
+        match race(connecting, watch_asker(edge, client, &mut upload.incoming)).await {
             First::Work(Ok(Ok(connected))) => Ok(connected),
             First::Work(Ok(Err(reason))) => Err(Unanswered::Retriable(reason)),
             First::Work(Err(_)) => {

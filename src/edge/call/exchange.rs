@@ -20,7 +20,7 @@ use crate::edge::patience::{Expired, Patience};
 use crate::edge::relay::{Progress, Relay};
 use crate::edge::request;
 use crate::edge::stream::{Received, Stream};
-use crate::edge::watch::{FULL_WATCH, watch};
+use crate::edge::watch::{FULL_WATCH, watch_asker};
 use crate::proto::handshake::AnswerError;
 use crate::proto::head::{ResponseHead, Version};
 use crate::race::{First, race};
@@ -124,10 +124,10 @@ impl<'a> Exchange<'a> {
         let edge = self.call.edge;
         match self.send(head, upload).await {
             Ok(()) => {
-                watch(edge, self.call.client, &mut upload.incoming).await;
+                watch_asker(edge, self.call.client, &mut upload.incoming).await;
             }
             Err(Unsent::Backend) => {
-                while !self.call.client.peer_has_left() {
+                while !self.call.client.peer_is_gone() {
                     sleep(FULL_WATCH).await;
                 }
             }

@@ -76,15 +76,18 @@ impl IdleBackends {
         }
     }
 
-    fn drop_oldest(&self, edge: &Edge) {
+    /// False if there is none.
+    pub(in crate::edge) fn drop_oldest(&self, edge: &Edge) -> bool {
         let mut buckets = self.buckets.borrow_mut();
         let fronts = buckets.iter_mut().flat_map(HashMap::values_mut);
         let oldest = fronts
             .filter(|bucket| !bucket.is_empty())
             .min_by_key(|bucket| bucket.front().map(|idle| idle.since));
-        if oldest.and_then(Bucket::pop_front).is_some() {
+        let dropped = oldest.and_then(Bucket::pop_front).is_some();
+        if dropped {
             self.set_count(edge, self.count.get().saturating_sub(1));
         }
+        dropped
     }
 
     /// Closes all of them.

@@ -219,7 +219,9 @@ impl Call<'_> {
         };
         let id = self.request.began.id;
         let rendered = refuse::render(self.edge, &error, id, self.peer, known);
-        let extra = refuse::extra_for(&error);
+        // What is for handshakes alone is not for calls; a page has to be able to read why its call failed (spec 7.9).
+        let cors = |api| cors::of(api, self.request, self.buf);
+        let extra = Extra::Cors(wrong.api.as_deref().and_then(cors));
         self.answer_with(&rendered, extra, wrong.reason, upload)
             .await
     }

@@ -1,7 +1,7 @@
 //! The normal form of paths, and that no accepted one can be read as another.
 
 use super::*;
-use crate::catalog::path::encode;
+use crate::catalog::path::{encode, encode_kept};
 
 fn decoded(path: &str) -> Result<String, RouteError> {
     normal(path, PathEscapes::Decoded)
@@ -200,6 +200,22 @@ fn reading() -> impl Strategy<Value = Reading> {
 fn path(prefix: &str) -> impl Strategy<Value = String> {
     const PIECES: &str = "([a-c.;/%\\\\25eEfF]|%2e|%2F|%5c|%3b|%25|%252e|%252f|%255c|%00|\\.\\./|/\\.\\.;|//|é){0,14}";
     proptest::string::string_regex(&format!("{prefix}{PIECES}")).unwrap()
+}
+
+#[test]
+fn a_path_is_kept_where_it_cannot_be_mistaken() {
+    let kept = |path| {
+        let form = normalize(path, PathEscapes::Kept).unwrap();
+        encode_kept(path, &form).into_owned()
+    };
+    for path in ["/", "/a//b/", "/p%61th", "/a%2Fb", "/a%20b;c", "/.../a.b"] {
+        assert_eq!(kept(path), path);
+    }
+    assert_eq!(kept(""), "/");
+    assert_eq!(kept("/a/../b"), "/b");
+    assert_eq!(kept("/a/%2e%2E/b%61"), "/ba");
+    assert_eq!(kept("/a/."), "/a/");
+    assert_eq!(kept("/\u{e9}"), "/%C3%A9");
 }
 
 fn escapes() -> impl Strategy<Value = PathEscapes> {

@@ -292,12 +292,15 @@ fn serve(
     hints: &[String],
     file: Option<(PathBuf, Carried)>,
 ) -> Result<(), Failure> {
-    let (levels, _events) = events::init(&config.log).map_err(failure)?;
+    let (levels, losses, _events) = events::init(&config.log).map_err(failure)?;
     probe().map_err(failure)?;
     let signals = Signals::register().map_err(failure)?;
     let cores = cores(&config.workers.cores)?;
     let connections_max = connections_max(&config, cores.len())?;
-    let (access_log, access_guard) = AccessLog::open(&config.log).map_err(failure)?;
+    let (access_log, access_guard) = AccessLog::open(&config.log).map_err(|error| {
+        let log = &config.log.access;
+        failure(format!("log.access {log}: {error}"))
+    })?;
     let admin = config
         .admin
         .socket
@@ -308,6 +311,7 @@ fn serve(
     let facts = ProcessFacts::new(&config, connections_max, SystemTime::now());
     let reloads = Arc::<ReloadMetrics>::default();
     let mut registry = Registry::new(facts, access_log.clone(), Arc::clone(&reloads));
+    registry.watch_messages(losses);
 
     let config = Arc::new(config);
     let tickets = Tickets::new().map_err(failure)?;

@@ -11,7 +11,7 @@ use crate::close::DrainCause;
 use crate::config::{self, Config, RemovedApis};
 use crate::control::reload::{Mistakes, Next, Source};
 use crate::edge::{self, Change, Connections, EdgeHandle, Generation, Opened};
-use crate::observe::access_log::AccessLog;
+use crate::observe::access_log::{self, AccessLog};
 use crate::observe::events::Levels;
 use crate::relay::RelayHandle;
 use crate::relay::drain::{DrainOrder, Which};
@@ -63,7 +63,13 @@ impl Source for FileSource {
             generation.catalog.apis().len(),
             warnings.len()
         );
-        Ok(self.next(generation, doors, summary))
+        let access = if generation.config.log.access == self.config.log.access {
+            None
+        } else {
+            let opened = access_log::Opened::open(&generation.config.log.access);
+            Some(opened.map_err(|error| mistake(format!("log.access: {error}")))?)
+        };
+        Ok(self.next(generation, doors, access, summary))
     }
 }
 
@@ -88,7 +94,12 @@ impl FileSource {
             adopt_per_turn: 0,
             ..config.workers.clone()
         };
-        let log = |config: &Config| (config.log.format, config.log.queue_lines_max);
+        let log = |config: &Config| config::Log {
+            level: String::new(),
+            access: config::AccessLog::Off,
+            access_interval: std::time::Duration::ZERO,
+            ..config.log.clone()
+        };
         let fixed = [
             (threads(old) != threads(new), "[workers]"),
             (head(old) != head(new), "limits of heads and early bytes"),
@@ -101,10 +112,7 @@ impl FileSource {
                 "a larger limits.connections_max",
             ),
             (old.admin != new.admin, "[admin]"),
-            (
-                log(old) != log(new) || !self.access_log.can_move_to(&new.log.access),
-                "log.format, log.queue_lines_max and the kind of log.access",
-            ),
+            (log(old) != log(new), "log.format and log.queue_lines_max"),
         ];
         let file = self.path.display();
         let complaint = |what| format!("{file}: error: {what} cannot change without a restart");
@@ -159,7 +167,13 @@ impl FileSource {
     }
 
     /// Takes the new one for what runs, and says how it comes to run.
-    fn next(&mut self, generation: Generation, doors: Doors, summary: String) -> Next {
+    fn next(
+        &mut self,
+        generation: Generation,
+        doors: Doors,
+        access: Option<access_log::Opened>,
+        summary: String,
+    ) -> Next {
         let Doors {
             opened,
             closed,
@@ -192,7 +206,9 @@ impl FileSource {
                 }
             }
             connections.limit(connections_max);
-            access_log.move_to(&config.log.access);
+            if let Some(opened) = access {
+                access_log.move_to(opened);
+            }
             levels.set(&config.log.level);
             config.drain.clone()
         };

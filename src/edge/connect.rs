@@ -17,6 +17,7 @@ use super::stream::{Stream, StreamError};
 use crate::catalog::Member;
 use crate::close::{CloseReason, Errno};
 use crate::config::Scheme;
+use crate::observe::request_id::RequestId;
 use crate::sys;
 use crate::tls::TlsSession;
 
@@ -33,11 +34,12 @@ pub(super) struct Connected {
 const CLOSE_WAIT: Duration = Duration::from_millis(1);
 
 /// Connects to `member`. `turn` decides where several addresses, ours or its, are used in turn. The caller sets the
-/// deadline; what is given up closes its socket.
+/// deadline; what is given up closes its socket. `id` is that of the request.
 pub(super) async fn connect(
     edge: &Edge,
     member: &Member,
     turn: usize,
+    id: RequestId,
 ) -> Result<Connected, CloseReason> {
     edge.metrics.connects.add(1);
     let outcome = try_connect(edge, member, turn).await;
@@ -47,6 +49,7 @@ pub(super) async fn connect(
             edge.metrics.ports_exhausted.add(1);
         }
         tracing::debug!(
+            %id,
             ?reason,
             host = member.host,
             port = member.port,

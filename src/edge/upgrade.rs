@@ -17,14 +17,15 @@ use super::connection::Client;
 use super::forward::{Forwarded, Purpose, request_head};
 use super::patience::Patience;
 use super::pool::Buffer;
+use super::record::{Record, Sent};
 use super::relay::{Progress, Relay};
 use super::request::Request;
 use super::route::{self, Wrong};
 use super::watch::watch;
-use super::{Edge, InProgress, cors, refuse, wall_clock};
+use super::{Began, Edge, InProgress, cors, refuse, wall_clock};
 use crate::catalog::{Api, Destination, HttpBackend, Method};
 use crate::close::{CloseReason, Deadline, Side};
-use crate::observe::access_log::TunnelFacts;
+use crate::observe::access_log::{TunnelFacts, TunnelRequest};
 use crate::proto::handshake::{AnswerError, Offer, Upgraded, check_answer, check_request};
 use crate::proto::head::Version;
 use crate::race::{First, race};
@@ -38,9 +39,13 @@ const PERMIT_RETRY: Duration = Duration::from_millis(2);
 /// what follows its head was meant for a tunnel.
 pub(super) async fn serve(edge: &Rc<Edge>, client: Client, buf: Buffer, request: Request) {
     let _in_progress = InProgress::new(edge);
-    match establish(edge, &client, &buf, &request).await {
-        Ok(established) => hand_over(edge, client, &buf, &request, established).await,
-        Err(wrong) => refuse::upgrade(edge, client, &request, &buf, &wrong).await,
+    let mut record = Record::default();
+    match establish(edge, &client, &buf, &request, &mut record).await {
+        Ok(established) => hand_over(edge, client, (&request, &buf), established, record).await,
+        Err(wrong) => {
+            record.finish();
+            refuse::upgrade(edge, client, (&request, &buf), &wrong, record).await;
+        }
     }
 }
 
@@ -68,10 +73,12 @@ async fn establish(
     client: &Client,
     buf: &[u8],
     request: &Request,
+    record: &mut Record,
 ) -> Result<Established, Wrong> {
     let offer = check_request(&request.head, &request.facts, buf);
     let offer = offer.map_err(CloseReason::BadHandshake)?;
     let route = route::route(edge, &client.peer, request, buf)?;
+    record.api = Some(Arc::clone(&route.api));
     let wrong = |reason| Wrong::with_api(reason, &route.api);
     let outgoing = route.outgoing(&client.peer, request, buf).map_err(wrong)?;
     let Destination::Http(http) = &outgoing.backend.destination else {
@@ -95,7 +102,10 @@ async fn establish(
         method: b"GET",
         purpose: Purpose::Upgrade,
     };
-    let asking = ask(edge, &forwarded, http);
+    if edge.log.is_on() {
+        record.target.clone_from(&outgoing.target);
+    }
+    let asking = ask(edge, &forwarded, http, record);
     match race(asking, watch(edge, &client.stream, &mut early)).await {
         First::Work(backend) => Ok(Established {
             offer,
@@ -132,6 +142,7 @@ async fn ask(
     edge: &Edge,
     forwarded: &Forwarded<'_>,
     http: &HttpBackend,
+    record: &mut Record,
 ) -> Result<Backend, CloseReason> {
     let turn = edge.next_turn();
     let connect_deadline = Instant::now() + http.timeout.min(CONNECT_MAX);
@@ -141,17 +152,25 @@ async fn ask(
     let mut last = CloseReason::BackendGone;
     for member in members.skip(first).take(attempts.saturating_add(1)) {
         let head = request_head(forwarded, member)?;
-        let connecting = timeout_at(connect_deadline, connect(edge, member, turn)).await;
+        record.attempt(member);
+        let id = forwarded.request.began.id;
+        let connecting = timeout_at(connect_deadline, connect(edge, member, turn, id)).await;
         let Ok(connecting) = connecting else {
             edge.metrics.connects_failed.add(1);
             return Err(CloseReason::TimedOut(Deadline::Connect));
         };
         let outcome = match connecting {
-            Ok(connected) => ask_member(edge, connected, &head, forwarded, http).await,
+            Ok(connected) => {
+                record.connected(connected.address);
+                ask_member(edge, connected, &head, forwarded, http).await
+            }
             Err(reason) => Err(Failed::Retriable(reason)),
         };
         match outcome {
-            Ok(backend) => return Ok(backend),
+            Ok(backend) => {
+                record.answered(backend.answer.head.status, Instant::now());
+                return Ok(backend);
+            }
             Err(Failed::Retriable(reason)) => last = reason,
             Err(Failed::Finally(reason)) => return Err(reason),
         }
@@ -204,10 +223,11 @@ async fn ask_member(
 async fn hand_over(
     edge: &Rc<Edge>,
     client: Client,
-    buf: &[u8],
-    request: &Request,
+    asked: (&Request, &[u8]),
     established: Established,
+    mut record: Record,
 ) {
+    let (request, buf) = asked;
     let Established {
         offer,
         api,
@@ -238,7 +258,7 @@ async fn hand_over(
             early,
         };
         ordinary
-            .relay(edge, client, request, connected, answer)
+            .relay(edge, client, asked, connected, answer, &mut record)
             .await
     } else {
         match check_answer(&answer.head, &answer.buf, &offer, buf) {
@@ -252,14 +272,14 @@ async fn hand_over(
                     answer,
                     reply,
                 };
-                return switch.complete(edge, client, request).await;
+                return switch.complete(edge, client, asked, record).await;
             }
             Err(error) => Err((client, CloseReason::BadAnswer(error))),
         }
     };
     if let Err((client, reason)) = wrong {
         let wrong = Wrong::with_api(reason, &api);
-        refuse::upgrade(edge, client, request, buf, &wrong).await;
+        refuse::upgrade(edge, client, asked, &wrong, record).await;
     }
 }
 
@@ -276,9 +296,10 @@ impl Ordinary {
         mut self,
         edge: &Edge,
         client: Client,
-        request: &Request,
+        asked: (&Request, &[u8]),
         connected: Connected,
         answer: Answer,
+        record: &mut Record,
     ) -> Result<(), (Client, CloseReason)> {
         let status = answer.head.status;
         let (patience, progress) = (Patience::new(self.timeout), Progress::default());
@@ -296,15 +317,17 @@ impl Ordinary {
             First::Other(()) => Err(CloseReason::ClientGone),
         };
         drop(connected);
-        let refusal = |reason| request.began.refusal(client.peer, reason, Some(status));
+        record.from_backend = progress.bytes.get();
+        record.sent = progress.sent();
         match relayed {
             Ok(()) => {
-                edge.refused(refusal(CloseReason::UpgradeRefused(status)));
+                let reason = CloseReason::UpgradeRefused(status);
+                edge.refused(&record.end(asked, &client.peer, reason, Some(status)));
                 client.stream.close(&edge.scratch).await;
             }
             Err(reason) if !progress.begun.get() => return Err((client, reason)),
             Err(reason) => {
-                edge.refused(refusal(reason));
+                edge.refused(&record.end(asked, &client.peer, reason, Some(status)));
                 client.stream.reset();
             }
         }
@@ -334,23 +357,39 @@ struct Switch {
 }
 
 impl Switch {
-    async fn complete(mut self, edge: &Rc<Edge>, mut client: Client, request: &Request) {
-        let began = request.began;
+    async fn complete(
+        mut self,
+        edge: &Rc<Edge>,
+        mut client: Client,
+        asked: (&Request, &[u8]),
+        mut record: Record,
+    ) {
+        let (began, id) = (asked.0.began, asked.0.began.id);
         // Before the 101: after it nothing may fail for lack of room.
         if let Err(error) = self.prepare(&mut client) {
-            tracing::warn!(%error, "no descriptor is left for a tunnel");
-            return refuse::last(edge, client, began, CloseReason::ConnectionLimit).await;
+            tracing::warn!(%id, %error, "no descriptor is left for a tunnel");
+            let wrong = CloseReason::ConnectionLimit.into();
+            return refuse::upgrade(edge, client, asked, &wrong, record).await;
         }
         let head = &self.answer.head;
         let sent = match switching_head(head, &self.answer.buf, &self.reply) {
-            Ok(out) => send(edge, &client, &out).await,
-            Err(reason) => return refuse::last(edge, client, began, reason).await,
+            Ok(out) => {
+                record.sent = Sent::of(&out);
+                send(edge, &client, &out).await
+            }
+            Err(reason) => {
+                return refuse::upgrade(edge, client, asked, &reason.into(), record).await;
+            }
         };
         if let Err(reason) = sent {
-            return edge.refused(began.refusal(client.peer, reason, None));
+            record.sent = Sent::default();
+            return edge.refused(&record.end(asked, &client.peer, reason, None));
         }
         let peer = client.peer;
-        match self.into_tunnel(client, request) {
+        let (request, buf) = asked;
+        let wanted = edge.log.is_on();
+        let kept = wanted.then(|| record.into_tunnel(request, buf, &peer));
+        match self.into_tunnel(client, began, kept) {
             Ok(tunnel) => {
                 edge.metrics.upgraded.add(1);
                 edge.metrics.handshake.observe(began.at.elapsed());
@@ -358,9 +397,9 @@ impl Switch {
             }
             Err(error) => {
                 // Nothing that we know of leads here; the client would see its connection end.
-                tracing::warn!(%error, "a tunnel can't be handed over");
+                tracing::warn!(%id, %error, "a tunnel can't be handed over");
                 let reason = CloseReason::Io(Side::Client, crate::close::Errno::of(&error));
-                edge.refused(began.refusal(peer, reason, Some(101)));
+                edge.refused(&began.refusal(&peer, reason, Some(101)));
             }
         }
     }
@@ -370,7 +409,12 @@ impl Switch {
         self.connected.stream.prepare_endpoint()
     }
 
-    fn into_tunnel(self, client: Client, request: &Request) -> std::io::Result<Tunnel> {
+    fn into_tunnel(
+        self,
+        client: Client,
+        began: Began,
+        request: Option<Box<TunnelRequest>>,
+    ) -> std::io::Result<Tunnel> {
         let Self {
             upgraded,
             policy,
@@ -381,13 +425,14 @@ impl Switch {
             ..
         } = self;
         let facts = TunnelFacts {
-            id: request.began.id,
+            id: began.id,
             policy,
             scheme: client.peer.scheme,
             client: client.peer.client,
             backend: connected.address,
             opened_at: wall_clock(),
-            handshake: request.began.at.elapsed(),
+            handshake: began.at.elapsed(),
+            request,
         };
         permit.keep(client.place);
         let behind = answer.buf.get(answer.head.len..).unwrap_or_default();

@@ -1,7 +1,9 @@
 //! What can be seen from outside: counters and their scraping, log lines, events, request ids.
 
 pub mod access_log;
+mod escape;
 pub mod events;
+pub mod lines;
 pub mod metrics;
 mod process;
 mod prometheus;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::access_log::AccessLog;
+use super::events::Losses;
 use super::metrics::{
     BOUNDS, ByReason, CloseCodes, Counter, DirectionMetrics, EdgeMetrics, Histogram, RelayMetrics,
     ReloadMetrics,
@@ -45,6 +46,7 @@ impl ProcessFacts {
 pub struct Registry {
     facts: ProcessFacts,
     access_log: AccessLog,
+    messages: Option<Losses>,
     reloads: Arc<ReloadMetrics>,
     edges: Vec<Arc<EdgeMetrics>>,
     relays: Vec<Arc<RelayMetrics>>,
@@ -55,10 +57,16 @@ impl Registry {
         Self {
             facts,
             access_log,
+            messages: None,
             reloads,
             edges: Vec::new(),
             relays: Vec::new(),
         }
+    }
+
+    /// Counts the program's messages that did not come through.
+    pub fn watch_messages(&mut self, messages: Losses) {
+        self.messages = Some(messages);
     }
 
     pub fn add_worker(&mut self, edge: Arc<EdgeMetrics>, relay: Arc<RelayMetrics>) {
@@ -133,9 +141,16 @@ impl Registry {
         }
         families.counter(
             "ringgate_access_log_lines_dropped_total",
-            "Lines that found the log's queue full.",
+            "Lines that found the log's queue full, or that could not be written.",
             self.access_log.dropped(),
         );
+        if let Some(messages) = &self.messages {
+            families.counter(
+                "ringgate_message_lines_dropped_total",
+                "The program's own messages that found the queue full, or that could not be written.",
+                messages.dropped(),
+            );
+        }
     }
 
     fn render_reloads(&self, families: &mut Families<'_>) {

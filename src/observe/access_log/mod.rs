@@ -1,157 +1,184 @@
-//! JSON lines: one when a tunnel opens, one when it ends, one for each call, one for a request that got neither.
+//! The access log: a line when a tunnel opens, now and then while it lives, and when it ends; one for each call, and one
+//! for a request that got neither.
 //!
-//! Payload, cookies, tokens, paths and query strings never appear here. Neither does the subprotocol: some clients carry
-//! a bearer token in it.
+//! Payload, cookies and credentials never appear here (`redact` says what else does not). Neither does the subprotocol:
+//! some clients carry a bearer token in it.
 #![forbid(unsafe_code)]
 
+mod apig;
 mod facts;
-mod file;
 mod json;
+mod redact;
 #[cfg(test)]
 mod tests;
+mod texts;
 
-use std::cell::RefCell;
-use std::io::{self, Write};
-use std::path::PathBuf;
-use std::sync::mpsc::{Sender, channel};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use serde::Serialize;
-use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder};
 
-use super::events::Guard;
-use crate::config::{self, Log};
-pub use facts::{CallEnd, Refusal, Traffic, TunnelEnd, TunnelFacts};
-use file::LogFile;
-use json::{CallLine, Refused, TunnelClose, TunnelOpen};
+use super::escape::put_escaped;
+use super::lines::{Guard, Lines, Target};
+use crate::close::CloseReason;
+use crate::config::{self, AccessFormat, Log};
+use apig::{Record, Style};
+pub(crate) use facts::REQUEST_BYTES_MAX;
+pub use facts::{
+    ApiNames, Asked, AskedBuf, Bytes, Caller, RequestEnd, RequestKind, SoFar, Traffic, TunnelFacts,
+    TunnelRequest, Upstream,
+};
+use texts::Texts;
 
-/// Writes the lines. A clone for each thread; nothing here ever blocks: a line that finds the queue full is dropped
-/// and counted.
+/// Makes the lines. A clone for each thread; nothing here ever blocks: a line that finds no room, or cannot be written, is
+/// dropped and counted.
 #[derive(Clone, Debug)]
 pub struct AccessLog(Option<Sink>);
 
 #[derive(Clone, Debug)]
 struct Sink {
-    queue: RefCell<Queue>,
-    dropped: ErrorCounter,
-    /// Has a file opened anew: another, or the same if none is named. Absent where lines go to standard output.
-    file: Option<Sender<Option<PathBuf>>>,
+    lines: Lines,
+    /// Lines lead somewhere.
+    on: Arc<AtomicBool>,
+    format: AccessFormat,
+    /// A tunnel gets a line when it opens.
+    opens: bool,
+    texts: Arc<Texts>,
 }
 
-#[derive(Clone, Debug)]
-struct Queue {
-    writer: NonBlocking,
-    /// Kept, so that only the queue's own copy of a line is allocated.
-    line: Vec<u8>,
+/// A place for lines that has been opened.
+#[derive(Debug)]
+pub struct Opened(Target);
+
+impl Opened {
+    pub fn open(config: &config::AccessLog) -> io::Result<Self> {
+        Ok(Self(match config {
+            config::AccessLog::Off => Target::Nowhere,
+            config::AccessLog::Stdout => Target::stdout()?,
+            config::AccessLog::File(path) => Target::file(path.clone())?,
+        }))
+    }
+
+    fn is_somewhere(&self) -> bool {
+        !matches!(self.0, Target::Nowhere)
+    }
 }
 
 impl AccessLog {
     /// Opens what the configuration says. Lines are written as long as the guard lives.
     pub fn open(config: &Log) -> io::Result<(Self, Guard)> {
-        match &config.access {
-            config::AccessLog::Off => Ok(Self::off()),
-            config::AccessLog::Stdout => Ok(Self::start(io::stdout(), config, None)),
-            config::AccessLog::File(path) => {
-                let (reopen, told) = channel();
-                let file = LogFile::open(path, told)?;
-                Ok(Self::start(file, config, Some(reopen)))
-            }
-        }
+        let opened = Opened::open(&config.access)?;
+        let on = Arc::new(AtomicBool::new(opened.is_somewhere()));
+        let (lines, guard) = Lines::start("ringgate-access", opened.0, config.queue_lines_max)?;
+        let sink = Sink {
+            lines,
+            on,
+            format: config.access_format,
+            opens: config.opens_have_lines(),
+            texts: Arc::new(Texts::new(&config.access_secrets)),
+        };
+        Ok((Self(Some(sink)), guard))
     }
 
     /// A log that keeps nothing.
     pub fn off() -> (Self, Guard) {
-        (Self(None), Guard::from(None))
+        (Self(None), Guard::none())
     }
 
-    fn start(
-        target: impl Write + Send + 'static,
-        config: &Log,
-        file: Option<Sender<Option<PathBuf>>>,
-    ) -> (Self, Guard) {
-        let (writer, guard) = NonBlockingBuilder::default()
-            .buffered_lines_limit(config.queue_lines_max.max(1))
-            .lossy(true)
-            .thread_name("ringgate-access")
-            .finish(target);
-        let dropped = writer.error_counter();
-        let queue = RefCell::new(Queue {
-            writer,
-            line: Vec::with_capacity(1024),
-        });
-        let sink = Sink {
-            queue,
-            dropped,
-            file,
-        };
-        (Self(Some(sink)), Guard::from(Some(guard)))
+    /// Whether anybody wants to know.
+    pub fn is_on(&self) -> bool {
+        self.sink().is_some()
     }
 
-    pub fn tunnel_open(&self, facts: &TunnelFacts) {
-        self.write(|| TunnelOpen::new(facts));
+    /// Takes from `facts` what no later line needs, so that the tunnel does not keep it.
+    pub fn tunnel_open(&self, facts: &mut TunnelFacts) {
+        if let Some(sink) = self.sink().filter(|sink| sink.opens) {
+            let so_far = SoFar::nothing();
+            match sink.format {
+                AccessFormat::Json => sink.put_json(&json::TunnelOpen::new(facts, &sink.texts)),
+                _ => sink.put_record(&Record::of_tunnel(facts, &so_far, false)),
+            }
+        }
+        let format = self.0.as_ref().map(|sink| sink.format);
+        if matches!(format, None | Some(AccessFormat::Json)) {
+            facts.request = None;
+        }
     }
 
-    pub fn tunnel_close(&self, facts: &TunnelFacts, end: &TunnelEnd) {
-        self.write(|| TunnelClose::new(facts, end));
+    /// A tunnel has been open for another while.
+    pub fn tunnel_progress(&self, facts: &TunnelFacts, so_far: &SoFar) {
+        let Some(sink) = self.sink() else { return };
+        match sink.format {
+            AccessFormat::Json => sink.put_json(&json::TunnelProgress::new(facts, so_far)),
+            _ => sink.put_record(&Record::of_tunnel(facts, so_far, false)),
+        }
     }
 
-    pub fn refused(&self, refusal: &Refusal) {
-        self.write(|| Refused::new(refusal));
+    pub fn tunnel_close(&self, facts: &TunnelFacts, reason: CloseReason, so_far: &SoFar) {
+        let Some(sink) = self.sink() else { return };
+        match sink.format {
+            AccessFormat::Json => sink.put_json(&json::TunnelClose::new(facts, reason, so_far)),
+            _ => sink.put_record(&Record::of_tunnel(facts, so_far, true)),
+        }
     }
 
-    pub fn call(&self, end: &CallEnd<'_>) {
-        self.write(|| CallLine::new(end));
+    /// A request came to its end that became no tunnel.
+    pub fn request(&self, end: &RequestEnd<'_>) {
+        let Some(sink) = self.sink() else { return };
+        match sink.format {
+            AccessFormat::Json => sink.put_json(&json::Request::new(end, &sink.texts)),
+            _ => sink.put_record(&Record::of_request(end)),
+        }
     }
 
-    /// Lines that found the queue full.
+    /// Lines that found no room or could not be written.
     pub fn dropped(&self) -> u64 {
-        self.0
-            .as_ref()
-            .map_or(0, |sink| sink.dropped.dropped_lines() as u64)
+        self.0.as_ref().map_or(0, |sink| sink.lines.dropped())
     }
 
-    /// Has the file opened anew before its next line, after a rotation moved it away.
+    /// Has the file opened anew, after a rotation moved it away.
     pub fn reopen(&self) {
-        self.tell_file(None);
-    }
-
-    /// Whether lines can go to `target` without a restart: from one file to another, or where they go now.
-    pub fn can_move_to(&self, target: &config::AccessLog) -> bool {
-        match (&self.0, target) {
-            (None, config::AccessLog::Off) => true,
-            (Some(sink), config::AccessLog::Stdout) => sink.file.is_none(),
-            (Some(sink), config::AccessLog::File(_)) => sink.file.is_some(),
-            (None, _) | (Some(_), config::AccessLog::Off) => false,
+        if let Some(sink) = &self.0 {
+            sink.lines.reopen();
         }
     }
 
-    /// Sends lines to another file from the next one on.
-    pub fn move_to(&self, target: &config::AccessLog) {
-        if let config::AccessLog::File(path) = target {
-            self.tell_file(Some(path.clone()));
+    /// Sends the lines that follow elsewhere.
+    pub fn move_to(&self, opened: Opened) {
+        if let Some(sink) = &self.0 {
+            sink.on.store(opened.is_somewhere(), Relaxed);
+            sink.lines.move_to(opened.0);
         }
     }
 
-    fn tell_file(&self, path: Option<PathBuf>) {
-        let file = self.0.as_ref().and_then(|sink| sink.file.as_ref());
-        if let Some(file) = file {
-            // The writer lives as long as its guard; without it nothing is written anyway.
-            drop(file.send(path));
-        }
+    fn sink(&self) -> Option<&Sink> {
+        self.0.as_ref().filter(|sink| sink.on.load(Relaxed))
     }
+}
 
-    /// `line` is made only if somebody is to read it.
-    fn write<T: Serialize>(&self, line: impl FnOnce() -> T) {
-        let Some(sink) = &self.0 else { return };
-        let mut queue = sink.queue.borrow_mut();
-        let Queue { writer, line: text } = &mut *queue;
-        text.clear();
-        if let Err(error) = serde_json::to_writer(&mut *text, &line()) {
-            debug_assert!(false, "a line of plain fields serialises: {error}");
+impl Sink {
+    fn put_json(&self, line: &impl Serialize) {
+        let Ok(text) = serde_json::to_string(line) else {
+            debug_assert!(false, "a line of plain fields serialises");
             return;
-        }
-        text.push(b'\n');
-        // A lossy writer takes every line or counts it as dropped.
-        let taken = writer.write_all(text);
-        debug_assert!(taken.is_ok(), "a lossy writer does not fail");
+        };
+        self.put(&text);
+    }
+
+    fn put_record(&self, record: &Record<'_>) {
+        let style = match self.format {
+            AccessFormat::Apig => Style::Text,
+            AccessFormat::ApigJson | AccessFormat::Json => Style::Json,
+        };
+        self.put(&record.write(style, &self.texts));
+    }
+
+    /// JSON itself escapes the first 32 characters alone.
+    fn put(&self, text: &str) {
+        let mut line = String::with_capacity(text.len() + 1);
+        put_escaped(&mut line, text, &[]);
+        line.push('\n');
+        self.lines.put(line.into_bytes());
     }
 }

@@ -22,6 +22,7 @@ mod doctor;
 mod faults;
 mod framing;
 mod handshake;
+mod logs;
 mod messages;
 mod peers;
 mod proxy_protocol;

@@ -417,6 +417,9 @@ fn manual_has_a_page_for_each_command() {
         ("ringgate-call.1", "\\-\\-insecure"),
         ("ringgate-doctor.1", "\\-\\-connections"),
         ("ringgate-run.1", "\\-\\-config"),
+        ("ringgate-doctor.1", "ringgate doctor [OPTIONS]"),
+        // A section of its own, its lines as they are.
+        ("ringgate-doctor.1", ".SH \"EXIT CODES\"\n.nf\n"),
     ] {
         let text = fs::read_to_string(dir.path().join(page)).unwrap();
         assert!(text.contains(word), "{page} has no {word}");

@@ -114,6 +114,7 @@ pub fn run(doctor: &Doctor) -> ExitCode {
 fn examine(doctor: &Doctor) -> Report {
     let host = Host::new(&doctor.root, doctor.pid);
     let (config, catalog, mut findings) = configuration(doctor.config.as_deref());
+    findings.extend(doctor.pid.and_then(|pid| process(&host, pid)));
     let plan = Plan::new(
         config,
         catalog.as_ref(),
@@ -145,6 +146,17 @@ fn examine(doctor: &Doctor) -> Report {
         workers: plan.cores.len(),
         findings,
     }
+}
+
+/// Whose limits were asked for has to be there.
+fn process(host: &Host, pid: u32) -> Option<Finding> {
+    host.of_process("limits").is_none().then(|| {
+        Area::Configuration.fail(
+            format!("--pid {pid}"),
+            "there is no such process",
+            "give that of a running one: systemctl show -p MainPID ringgate",
+        )
+    })
 }
 
 /// As much of the configuration as can be had: what is wrong with it does not hide what is wrong with the host.

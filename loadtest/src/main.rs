@@ -8,6 +8,7 @@
 mod cli;
 mod values;
 
+mod conductor;
 mod plan;
 mod role;
 mod run;
@@ -42,6 +43,7 @@ mod screen;
 mod summary;
 mod svg;
 mod tally;
+mod timeline;
 
 mod backend;
 mod compare;

@@ -76,6 +76,7 @@ fn run(command: Command) -> Result<bool, String> {
     match command {
         Command::Backend(options) => backend::run(&options).map(|()| true),
         Command::Compare(options) => compare::run(&options),
+        Command::Child(options) => Err(compare::become_child(&options)),
         Command::Echo(options) => load(options.connections, || Plan::echo(&options), &options.load),
         Command::Push(options) => load(options.connections, || Plan::push(&options), &options.load),
         Command::OneWay(options) => load(

@@ -1,8 +1,8 @@
 //! WebSocket load: a generator, the backend behind what is tested, and a harness that compares proxies. In reading
-//! order: the flags (`cli`) become a `plan` of `role`s; `run` starts a `worker` on each core, whose `fleet` of checked
-//! connections (`lane`, `inbound`, `payload`) each speak WebSocket (`client`, `handshake`, `frame`) over a socket
-//! (`transport`, `tls`, `poller`); what is counted (`board`, `tally`, `latency`, `observe`) becomes a `report`, files
-//! (`output`) and charts (`svg`). `backend` and `compare` stand for themselves.
+//! order: the flags (`cli`) become a `plan` of `role`s; `run` starts a `conductor` and, on each core, a `worker`, whose
+//! `fleet` of checked connections (`lane`, `inbound`, `payload`) each speak WebSocket (`client`, `handshake`, `frame`) over
+//! a socket (`transport`, `tls`, `poller`); what is counted (`board`, `tally`, `timeline`, `latency`, `observe`) becomes a
+//! `report`, files (`output`) and charts (`svg`). `backend` and `compare` stand for themselves.
 #![deny(unsafe_code)]
 
 mod cli;

@@ -99,8 +99,13 @@ fn subtitle(seen: &Seen) -> String {
     if let Some(name) = plan.loop_name() {
         text += &format!(", {name} loop");
     }
+    let threads = if seen.threads == 1 {
+        "thread"
+    } else {
+        "threads"
+    };
     text + &format!(
-        ", {} connections, {} threads",
+        ", {} connections, {} {threads}",
         plan.roles.len(),
         seen.threads
     )

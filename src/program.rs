@@ -307,7 +307,8 @@ fn serve(
         .map_err(failure)?;
     let facts = ProcessFacts::new(&config, connections_max, SystemTime::now());
     let reloads = Arc::<ReloadMetrics>::default();
-    let mut registry = Registry::new(facts, access_log.clone(), Arc::clone(&reloads));
+    let book = catalog.book().clone();
+    let mut registry = Registry::new(facts, access_log.clone(), Arc::clone(&reloads), book);
 
     let config = Arc::new(config);
     let tickets = Tickets::new().map_err(failure)?;
@@ -329,7 +330,7 @@ fn serve(
     };
     let workers = worker::start(
         &plan,
-        |index, relay, metrics| edge::prepare(index, &shared, &listeners, relay, metrics),
+        |core, relay, metrics| edge::prepare(core, &shared, &listeners, relay, metrics),
         |edge, relay| registry.add_worker(edge, relay),
     )
     .map_err(failure)?;
@@ -340,15 +341,13 @@ fn serve(
     let configured = config.listeners.iter().cloned();
     let running = configured.zip(addresses.iter().map(|(_, address)| *address));
     drop(listeners);
-    announce(
-        &config,
-        &shared.generation.catalog,
-        &plan,
-        connections_max,
-        &addresses,
-        hints,
-    )
-    .map_err(failure)?;
+    // The workers have theirs: the first catalog goes with its last user, and not with the program.
+    let edge::Shared {
+        generation: edge::Generation { catalog, .. },
+        connections,
+        ..
+    } = shared;
+    announce(&config, &catalog, &plan, connections_max, &addresses, hints).map_err(failure)?;
 
     let workers = Workers::new(workers);
     let readiness = Readiness::default();
@@ -357,12 +356,12 @@ fn serve(
         Box::new(FileSource {
             path,
             config: Arc::clone(&config),
-            catalog: Arc::clone(&shared.generation.catalog),
+            catalog,
             carried,
             listeners: running.collect(),
             workers: workers.handles(),
             connections_made_for: connections_max,
-            connections: shared.connections.clone(),
+            connections,
             tickets,
             access_log: access_log.clone(),
             levels,
@@ -380,7 +379,6 @@ fn serve(
     })
     .map_err(failure)?;
     workers.join();
-    drop(shared);
     drop(access_guard);
     Ok(())
 }

@@ -1,10 +1,13 @@
 //! Every counter of the process in one place, summed over the workers and written out for a scraper.
 #![forbid(unsafe_code)]
 
+mod series;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::access_log::AccessLog;
+use super::book::Book;
 use super::metrics::{
     BOUNDS, ByReason, CloseCodes, Counter, DirectionMetrics, EdgeMetrics, Histogram, RelayMetrics,
     ReloadMetrics,
@@ -46,16 +49,23 @@ pub struct Registry {
     facts: ProcessFacts,
     access_log: AccessLog,
     reloads: Arc<ReloadMetrics>,
+    book: Book,
     edges: Vec<Arc<EdgeMetrics>>,
     relays: Vec<Arc<RelayMetrics>>,
 }
 
 impl Registry {
-    pub fn new(facts: ProcessFacts, access_log: AccessLog, reloads: Arc<ReloadMetrics>) -> Self {
+    pub fn new(
+        facts: ProcessFacts,
+        access_log: AccessLog,
+        reloads: Arc<ReloadMetrics>,
+        book: Book,
+    ) -> Self {
         Self {
             facts,
             access_log,
             reloads,
+            book,
             edges: Vec::new(),
             relays: Vec::new(),
         }
@@ -64,6 +74,11 @@ impl Registry {
     pub fn add_worker(&mut self, edge: Arc<EdgeMetrics>, relay: Arc<RelayMetrics>) {
         self.edges.push(edge);
         self.relays.push(relay);
+    }
+
+    /// What is counted by API and by backend.
+    pub fn book(&self) -> &Book {
+        &self.book
     }
 
     /// Appends everything in Prometheus' text format 0.0.4.
@@ -76,6 +91,7 @@ impl Registry {
         self.render_tunnels(families);
         self.render_frames(families);
         self.render_relay(families);
+        series::render(&self.book, families);
     }
 
     fn render_process(&self, families: &mut Families<'_>) {
@@ -184,11 +200,16 @@ impl Registry {
             "TLS handshakes that resumed an earlier session.",
             self.edge(|edge| &edge.tls_resumptions),
         );
-        families.counter(
-            "ringgate_upgrades_total",
-            "Requests answered with 101 and handed to a relay.",
-            self.edge(|edge| &edge.upgraded),
+        let mut handshakes = families.family(
+            "ringgate_handshakes_total",
+            Kind::Counter,
+            "Opening handshakes, by what came of them: success, or why there is no tunnel.",
         );
+        handshakes.sample(&[("result", "success")], self.edge(|edge| &edge.upgraded));
+        let failed = self.edges.iter().map(|edge| edge.not_upgraded.values());
+        for (reason, n) in sum_by_label(failed).into_iter().filter(|(_, n)| *n > 0) {
+            handshakes.sample(&[("result", reason)], n);
+        }
         let mut refused = families.family(
             "ringgate_requests_refused_total",
             Kind::Counter,
@@ -216,16 +237,6 @@ impl Registry {
             "ringgate_backend_connections_idle",
             "Connections to backends that wait for a call.",
             self.edge(|edge| &edge.backends_idle),
-        );
-        families.counter(
-            "ringgate_backend_connects_total",
-            "Connects to backends that were tried.",
-            self.edge(|edge| &edge.connects),
-        );
-        families.counter(
-            "ringgate_backend_connect_failures_total",
-            "Connects to backends that failed.",
-            self.edge(|edge| &edge.connects_failed),
         );
         families.counter(
             "ringgate_ports_exhausted_total",
@@ -276,10 +287,10 @@ impl Registry {
         let mut closed = families.family(
             "ringgate_tunnels_closed_total",
             Kind::Counter,
-            "Tunnels that ended, by reason.",
+            "Tunnels that ended, by reason and by the side that brought it about.",
         );
-        for (reason, n) in reasons(self.relays.iter().map(|r| &r.closed), is_tunnel_end) {
-            closed.sample(&[("reason", reason)], n);
+        for ((reason, side), n) in sum_by_label(self.relays.iter().map(|r| r.closed.values())) {
+            closed.sample(&[("reason", reason), ("side", side)], n);
         }
         self.render_directions(
             families,
@@ -415,10 +426,8 @@ fn is_tunnel_end(position: usize) -> bool {
 }
 
 /// Adds up sequences of labelled values that name the same labels in the same order.
-fn sum_by_label<L: Iterator<Item = (&'static str, u64)>>(
-    workers: impl Iterator<Item = L>,
-) -> Vec<(&'static str, u64)> {
-    let mut sums: Vec<(&'static str, u64)> = Vec::new();
+fn sum_by_label<T>(workers: impl Iterator<Item = impl Iterator<Item = (T, u64)>>) -> Vec<(T, u64)> {
+    let mut sums: Vec<(T, u64)> = Vec::new();
     for worker in workers {
         for (position, (label, n)) in worker.enumerate() {
             match sums.get_mut(position) {
@@ -436,164 +445,4 @@ fn seconds(duration: Duration) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::{HashMap, HashSet};
-
-    use super::*;
-    use crate::close::{CloseReason, Side};
-    use crate::proto::frame::FrameError;
-
-    fn registry(workers: usize) -> Registry {
-        let facts = ProcessFacts {
-            version: "1.2.3",
-            started_at: UNIX_EPOCH + Duration::from_millis(1_500),
-            connections_max: 1000,
-            relay_buffer_bytes: 1 << 20,
-            relay_spill_bytes_max: 1 << 18,
-        };
-        let mut registry = Registry::new(facts, AccessLog::off().0, Arc::default());
-        for _ in 0..workers {
-            registry.add_worker(Arc::default(), Arc::default());
-        }
-        registry
-    }
-
-    /// Samples by name with labels, after checking what the format demands.
-    fn scrape(registry: &Registry) -> HashMap<String, f64> {
-        let mut text = String::new();
-        registry.render(&mut text);
-        assert!(text.ends_with('\n'));
-        let mut samples = HashMap::new();
-        let mut families = HashSet::new();
-        let (mut helped, mut current) = ("", ("", ""));
-        for line in text.lines() {
-            if let Some(help) = line.strip_prefix("# HELP ") {
-                helped = help.split_once(' ').unwrap().0;
-                assert!(families.insert(helped), "family twice: {helped}");
-            } else if let Some(kind) = line.strip_prefix("# TYPE ") {
-                current = kind.split_once(' ').unwrap();
-                assert_eq!(current.0, helped, "TYPE without its HELP");
-                check_name(current);
-            } else {
-                let (series, value) = line.rsplit_once(' ').unwrap();
-                check_series(series, current);
-                let value = value.parse().unwrap();
-                let twice = samples.insert(series.to_owned(), value);
-                assert!(twice.is_none(), "sample twice: {series}");
-            }
-        }
-        assert!(families.len() > 30);
-        samples
-    }
-
-    fn check_name((name, kind): (&str, &str)) {
-        assert!(name.starts_with("ringgate_"), "{name}");
-        assert!(
-            name.bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'),
-            "{name}"
-        );
-        assert_eq!(name.ends_with("_total"), kind == "counter", "{name}");
-        assert!(["counter", "gauge", "histogram"].contains(&kind));
-    }
-
-    fn check_series(series: &str, (family, kind): (&str, &str)) {
-        let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
-        let suffix = name.strip_prefix(family).unwrap();
-        match kind {
-            "histogram" => assert!(["_bucket", "_sum", "_count"].contains(&suffix), "{series}"),
-            _ => assert_eq!(suffix, "", "{series}"),
-        }
-        let labels = labels.strip_suffix('}').unwrap();
-        for label in labels.split(',').filter(|label| !label.is_empty()) {
-            let (name, value) = label.split_once('=').unwrap();
-            assert!(
-                [
-                    "reason", "result", "side", "code", "le", "status", "version"
-                ]
-                .contains(&name)
-            );
-            assert!(value.len() > 2 && value.starts_with('"') && value.ends_with('"'));
-        }
-    }
-
-    #[test]
-    fn output_is_well_formed() {
-        let samples = scrape(&registry(2));
-        assert_eq!(samples["ringgate_build_info{version=\"1.2.3\"}"], 1.0);
-        assert_eq!(samples["ringgate_start_time_seconds"], 1.5);
-        assert_eq!(samples["ringgate_workers"], 2.0);
-        assert_eq!(
-            samples["ringgate_relay_buffer_limit_bytes"],
-            f64::from(2 << 20)
-        );
-        assert!(samples["ringgate_process_resident_memory_bytes"] > 1e5);
-        assert!(samples["ringgate_process_open_fds"] > 2.0);
-        scrape(&registry(0));
-    }
-
-    #[test]
-    fn workers_are_summed() {
-        let registry = registry(2);
-        for (n, (edge, relay)) in (1..).zip(registry.edges.iter().zip(&registry.relays)) {
-            edge.accepted.add(n);
-            edge.connections.add(n);
-            edge.refused.count(CloseReason::NoRoute);
-            edge.handshake.observe(Duration::from_millis(n));
-            relay.tunnels.add(10 * n);
-            relay.from_client.bytes.add(100 * n);
-            relay.from_backend.closes.count(Some(4321));
-            relay
-                .closed
-                .count(CloseReason::BadFrame(Side::Client, FrameError::Masking));
-        }
-        let samples = scrape(&registry);
-        for (series, value) in [
-            ("ringgate_connections_accepted_total", 3.0),
-            ("ringgate_connections", 33.0),
-            ("ringgate_edge_connections", 3.0),
-            ("ringgate_tunnels", 30.0),
-            ("ringgate_requests_refused_total{reason=\"no_route\"}", 2.0),
-            ("ringgate_tunnels_closed_total{reason=\"bad_frame\"}", 2.0),
-            ("ringgate_tunnel_bytes_total{side=\"client\"}", 300.0),
-            ("ringgate_tunnel_bytes_total{side=\"backend\"}", 0.0),
-            (
-                "ringgate_close_frames_total{side=\"backend\",code=\"4000-4999\"}",
-                2.0,
-            ),
-            (
-                "ringgate_handshake_duration_seconds_bucket{le=\"0.0005\"}",
-                0.0,
-            ),
-            (
-                "ringgate_handshake_duration_seconds_bucket{le=\"0.001\"}",
-                1.0,
-            ),
-            (
-                "ringgate_handshake_duration_seconds_bucket{le=\"+Inf\"}",
-                2.0,
-            ),
-            ("ringgate_handshake_duration_seconds_sum", 0.003),
-            ("ringgate_handshake_duration_seconds_count", 2.0),
-        ] {
-            assert_eq!(samples.get(series), Some(&value), "{series}");
-        }
-    }
-
-    #[test]
-    fn reasons_stand_where_they_belong() {
-        let registry = registry(1);
-        let ends = scrape(&registry);
-        assert!(ends.contains_key("ringgate_tunnels_closed_total{reason=\"io\"}"));
-        assert!(!ends.contains_key("ringgate_requests_refused_total{reason=\"io\"}"));
-        assert!(ends.contains_key("ringgate_requests_refused_total{reason=\"client_gone\"}"));
-        assert!(!ends.contains_key("ringgate_tunnels_closed_total{reason=\"client_gone\"}"));
-
-        registry.relays[0].closed.count(CloseReason::ClientGone);
-        let ends = scrape(&registry);
-        assert_eq!(
-            ends["ringgate_tunnels_closed_total{reason=\"client_gone\"}"],
-            1.0
-        );
-    }
-}
+mod tests;

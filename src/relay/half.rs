@@ -7,6 +7,7 @@ use super::shelf::{Context, Shelf, Tick};
 use crate::buffer::{Batch, Piece};
 use crate::close::Side;
 use crate::observe::metrics::DirectionMetrics;
+use crate::observe::series::Flow;
 use crate::proto::frame::{FrameError, FrameScanner, Masking, Tally, close_frame};
 use crate::proto::handshake::Extensions;
 use crate::uring::Memory;
@@ -76,11 +77,13 @@ impl Half {
         source: Side,
         fate: Fate,
         policy: &TunnelPolicy,
+        flow: &Flow,
         cx: &mut Context<'_, M>,
     ) -> Result<(), FrameError> {
         let len = piece.len();
         self.bytes += len as u64;
         direction(cx.shelf, source).bytes.add(len as u64);
+        flow.bytes.add(len as u64);
         if self.mode == FrameMode::Opaque {
             self.forward(piece, fate, cx);
             return Ok(());
@@ -89,7 +92,7 @@ impl Half {
         let scan = self
             .scanner
             .scan(cx.bytes(&piece), policy.message_bytes_max, &mut tally);
-        self.count(&tally, direction(cx.shelf, source));
+        self.count(&tally, direction(cx.shelf, source), flow);
         if !scan.held.as_slice().is_empty() {
             let held = Piece::Owned(cx.shelf.owned.copy(scan.held.as_slice()));
             self.forward(held, fate, cx);
@@ -111,10 +114,11 @@ impl Half {
         }
     }
 
-    fn count(&mut self, tally: &Tally, metrics: &DirectionMetrics) {
+    fn count(&mut self, tally: &Tally, metrics: &DirectionMetrics, flow: &Flow) {
         if tally.messages > 0 {
             self.messages += u64::from(tally.messages);
             metrics.messages.add(u64::from(tally.messages));
+            flow.messages.add(u64::from(tally.messages));
         }
         if tally.pings > 0 {
             metrics.pings.add(u64::from(tally.pings));

@@ -24,6 +24,7 @@ use super::policy::TunnelPolicy;
 use super::shelf::{Context, Tick};
 use crate::buffer::{Batch, Piece, Segment};
 use crate::close::{CloseReason, Errno, Side};
+use crate::observe::series::RelaySeries;
 use crate::proto::frame::Masking;
 use crate::proto::handshake::Extensions;
 use crate::tls::TlsSession;
@@ -37,6 +38,8 @@ pub(super) struct Tunnel {
     from_client: Half,
     from_backend: Half,
     policy: Arc<TunnelPolicy>,
+    /// Where its API and backend are counted.
+    series: Arc<RelaySeries>,
     stage: Stage,
     reason: Option<CloseReason>,
     /// Who sent the first Close frame, if anybody but us.
@@ -72,6 +75,7 @@ impl Tunnel {
         backend: Start,
         extensions: Extensions,
         policy: Arc<TunnelPolicy>,
+        series: Arc<RelaySeries>,
         now: Tick,
     ) -> Self {
         Self {
@@ -80,6 +84,7 @@ impl Tunnel {
             from_client: Half::new(Masking::Required, extensions, policy.frames),
             from_backend: Half::new(Masking::Forbidden, extensions, policy.frames),
             policy,
+            series,
             stage: Stage::Open,
             reason: None,
             first_close: None,
@@ -125,6 +130,11 @@ impl Tunnel {
     /// It is on its way out.
     pub(super) fn is_closing(&self) -> bool {
         self.stage != Stage::Open
+    }
+
+    /// Where its API and backend are counted.
+    pub(super) fn series(&self) -> &RelaySeries {
+        &self.series
     }
 
     /// Who sent the first Close frame, if anybody but us.
@@ -214,7 +224,8 @@ impl Tunnel {
             Side::Client => &mut self.from_client,
             Side::Backend => &mut self.from_backend,
         };
-        let result = half.take_in(piece, side, fate, &self.policy, cx);
+        let flow = self.series.from(side);
+        let result = half.take_in(piece, side, fate, &self.policy, flow, cx);
         if let (Err(error), Fate::Forward) = (result, fate) {
             self.end_with(CloseReason::BadFrame(side, error), cx);
         }

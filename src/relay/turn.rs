@@ -222,6 +222,7 @@ impl<R: Ring> Relay<R> {
             extensions,
             mut policy,
             mut facts,
+            series,
             permit,
         } = new;
         // It may have been agreed on while a reload was under way.
@@ -232,7 +233,7 @@ impl<R: Ring> Relay<R> {
         let now = self.tick;
         let (client, client_early) = self.take_endpoint(client);
         let (backend, backend_early) = self.take_endpoint(backend);
-        let tunnel = Tunnel::new(client, backend, extensions, policy, now);
+        let tunnel = Tunnel::new(client, backend, extensions, policy, series, now);
         self.insert(Adopted {
             tunnel,
             client: client_early,
@@ -272,6 +273,8 @@ impl<R: Ring> Relay<R> {
             permit,
         } = adopted;
         self.log.tunnel_open(&facts);
+        tunnel.series().opened.add(1);
+        tunnel.series().tunnels.add(1);
         self.generation = self.generation.wrapping_add(1);
         let record = Box::new(Record {
             facts,
@@ -624,8 +627,11 @@ impl<R: Ring> Relay<R> {
             from_backend: traffic(&tunnel, Side::Backend),
             closed_by: tunnel.first_close(),
         };
-        self.shelf.metrics.closed.count(end.reason);
+        for closed in [&self.shelf.metrics.closed, &tunnel.series().closed] {
+            closed.count(end.reason, end.closed_by);
+        }
         self.shelf.metrics.tunnels.sub(1);
+        tunnel.series().tunnels.sub(1);
         self.log.tunnel_close(&record.facts, &end);
     }
 

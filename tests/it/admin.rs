@@ -68,9 +68,7 @@ fn metrics_follow_what_happens() {
             ("ringgate_edge_connections ", 0.0),
             ("ringgate_tunnels ", 1.0),
             ("ringgate_tunnels_opened_total ", 1.0),
-            ("ringgate_upgrades_total ", 1.0),
-            ("ringgate_backend_connects_total ", 1.0),
-            ("ringgate_backend_connect_failures_total ", 0.0),
+            ("ringgate_handshakes_total{result=\"success\"}", 1.0),
             ("ringgate_tls_handshakes_total ", tls),
             ("ringgate_handshake_duration_seconds_count ", 1.0),
             ("ringgate_messages_total{side=\"client\"}", 1.0),
@@ -87,7 +85,10 @@ fn metrics_follow_what_happens() {
         for (series, value) in [
             ("ringgate_tunnels ", 0.0),
             ("ringgate_connections ", 0.0),
-            ("ringgate_tunnels_closed_total{reason=\"finished\"}", 1.0),
+            (
+                "ringgate_tunnels_closed_total{reason=\"finished\",side=\"client\"}",
+                1.0,
+            ),
             (
                 "ringgate_close_frames_total{side=\"client\",code=\"4000-4999\"}",
                 1.0,

@@ -23,6 +23,7 @@ mod faults;
 mod framing;
 mod handshake;
 mod messages;
+mod metrics;
 mod peers;
 mod proxy_protocol;
 mod refusals;

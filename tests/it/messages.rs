@@ -363,7 +363,10 @@ fn idle_tunnel_is_closed_with_1001() {
         let line = program.tunnel_close();
         assert_eq!(line["reason"], "idle");
         assert_eq!(line["blame"], "nobody");
-        program.await_metric("ringgate_tunnels_closed_total{reason=\"idle\"}", 1.0);
+        program.await_metric(
+            "ringgate_tunnels_closed_total{reason=\"idle\",side=\"nobody\"}",
+            1.0,
+        );
     }
 }
 

@@ -144,6 +144,7 @@ mod tests {
 
     use super::*;
     use crate::observe::access_log::AccessLog;
+    use crate::observe::book::Book;
     use crate::observe::registry::ProcessFacts;
 
     fn admin(readiness: Readiness) -> Admin {
@@ -154,7 +155,8 @@ mod tests {
             relay_buffer_bytes: 1,
             relay_spill_bytes_max: 1,
         };
-        let mut registry = Registry::new(facts, AccessLog::off().0, Arc::default());
+        let mut registry =
+            Registry::new(facts, AccessLog::off().0, Arc::default(), Book::default());
         registry.add_worker(Arc::default(), Arc::default());
         let (requests, _) = futures_channel::mpsc::channel(1);
         Admin::new(registry, readiness, Operations::new(Vec::new(), requests))

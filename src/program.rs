@@ -12,7 +12,7 @@ use crate::call;
 use crate::catalog::{self, BackendPath, Carried, Catalog, Forward, Member, Schemes};
 use crate::cli::{Cli, Command, Proxy};
 use crate::commands;
-use crate::config::{self, AccessLog as AccessLogConfig, Config, Scheme};
+use crate::config::{self, AccessLog as AccessLogConfig, Config, Running, Scheme};
 use crate::control::admin::AdminSocket;
 use crate::control::reload::{Reloader, Source};
 use crate::control::resolver::Resolver;
@@ -24,8 +24,8 @@ use crate::edge;
 use crate::explain;
 use crate::observe::access_log::AccessLog;
 use crate::observe::events;
-use crate::observe::metrics::ReloadMetrics;
-use crate::observe::registry::{ProcessFacts, Registry};
+use crate::observe::metrics::{DnsMetrics, ReloadMetrics};
+use crate::observe::registry::{ProcessFacts, Registry, Sources};
 use crate::relay::policy::TunnelPolicy;
 use crate::reload::FileSource;
 use crate::remote;
@@ -307,10 +307,19 @@ fn serve(
         .map_err(failure)?;
     let facts = ProcessFacts::new(&config, connections_max, SystemTime::now());
     let reloads = Arc::<ReloadMetrics>::default();
-    let book = catalog.book().clone();
-    let mut registry = Registry::new(facts, access_log.clone(), Arc::clone(&reloads), book);
-
+    reloads.loaded_at.set(config::certificates::now());
+    let dns = Arc::<DnsMetrics>::default();
     let config = Arc::new(config);
+    let running = Running::new(Arc::clone(&config));
+    let mut registry = Registry::new(Sources {
+        facts,
+        access_log: access_log.clone(),
+        reloads: Arc::clone(&reloads),
+        dns: Arc::clone(&dns),
+        running: running.clone(),
+        book: catalog.book().clone(),
+    });
+
     let tickets = Tickets::new().map_err(failure)?;
     let shared = edge::Shared {
         generation: edge::Generation {
@@ -318,7 +327,7 @@ fn serve(
             catalog: Arc::new(catalog),
             tls: tickets.configs(&config).map_err(failure)?,
         },
-        resolver: Resolver::start().map_err(failure)?,
+        resolver: Resolver::start(dns).map_err(failure)?,
         access_log: access_log.clone(),
         connections: edge::Connections::new(connections_max),
     };
@@ -331,7 +340,7 @@ fn serve(
     let workers = worker::start(
         &plan,
         |core, relay, metrics| edge::prepare(core, &shared, &listeners, relay, metrics),
-        |edge, relay| registry.add_worker(edge, relay),
+        |core, edge, relay| registry.add_worker(core, edge, relay),
     )
     .map_err(failure)?;
     let addresses: Vec<_> = listeners
@@ -339,7 +348,7 @@ fn serve(
         .map(|listener| (listener.scheme(), listener.address()))
         .collect();
     let configured = config.listeners.iter().cloned();
-    let running = configured.zip(addresses.iter().map(|(_, address)| *address));
+    let listening = configured.zip(addresses.iter().map(|(_, address)| *address));
     drop(listeners);
     // The workers have theirs: the first catalog goes with its last user, and not with the program.
     let edge::Shared {
@@ -358,13 +367,14 @@ fn serve(
             config: Arc::clone(&config),
             catalog,
             carried,
-            listeners: running.collect(),
+            listeners: listening.collect(),
             workers: workers.handles(),
             connections_made_for: connections_max,
             connections,
             tickets,
             access_log: access_log.clone(),
             levels,
+            running,
         }) as Box<dyn Source>
     });
     let reloader = Reloader::new(source, config.drain.clone(), reloads);

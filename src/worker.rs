@@ -50,7 +50,8 @@ pub struct Plan {
     pub access_log: AccessLog,
 }
 
-/// Starts one worker on every core of the plan. `edge` makes the edge of a core, given where it hands its tunnels to.
+/// Starts one worker on every core of the plan. `edge` makes the edge of a core, given where it hands its tunnels to;
+/// `register` gets the number of each core, and what is counted there.
 pub fn start(
     plan: &Plan,
     mut edge: impl FnMut(
@@ -58,7 +59,7 @@ pub fn start(
         RelayHandle,
         Arc<EdgeMetrics>,
     ) -> io::Result<(EdgeHandle, edge::Prepared)>,
-    mut register: impl FnMut(Arc<EdgeMetrics>, Arc<RelayMetrics>),
+    mut register: impl FnMut(usize, Arc<EdgeMetrics>, Arc<RelayMetrics>),
 ) -> Result<Vec<Worker>, WorkerError> {
     let (ready, started) = channel();
     let mut workers = Vec::with_capacity(plan.cores.len());
@@ -80,7 +81,11 @@ pub fn start(
         let (edge, prepared) =
             edge(at_core, relay.clone(), Arc::clone(&edge_metrics)).map_err(at("edge"))?;
         let edge_thread = spawn_edge(core, plan, prepared, &ready).map_err(at("edge"))?;
-        register(Arc::clone(&edge_metrics), Arc::clone(&relay_metrics));
+        register(
+            core.id,
+            Arc::clone(&edge_metrics),
+            Arc::clone(&relay_metrics),
+        );
         workers.push(Worker {
             edge,
             relay,

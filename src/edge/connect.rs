@@ -17,6 +17,7 @@ use super::stream::{Stream, StreamError};
 use crate::catalog::Member;
 use crate::close::{CloseReason, Deadline, Errno};
 use crate::config::Scheme;
+use crate::control::resolver::ResolveError;
 use crate::observe::series::Series;
 use crate::sys;
 use crate::tls::TlsSession;
@@ -66,7 +67,12 @@ pub(super) async fn connect(
 
 async fn try_connect(edge: &Edge, member: &Member, turn: usize) -> Result<Connected, CloseReason> {
     let resolved = edge.resolver.resolve(&member.host, member.port).await;
-    let addresses = resolved.map_err(|_| CloseReason::NameNotResolved)?;
+    let addresses = resolved.map_err(|error| {
+        if error == ResolveError::Overloaded {
+            edge.metrics.dns_overloads.add(1);
+        }
+        CloseReason::NameNotResolved
+    })?;
     let live = edge.live();
     let denied = &live.config.backends.denied;
     let mut last = CloseReason::NameNotResolved;
@@ -182,7 +188,10 @@ async fn secure(edge: &Edge, mut stream: Stream, member: &Member) -> Result<Stre
     // A backend says nothing before it was asked.
     let mut unasked = edge.pool.buffer();
     match stream.handshake(&edge.scratch, &mut unasked).await {
-        Ok(()) if unasked.is_empty() => Ok(stream),
+        Ok(()) if unasked.is_empty() => {
+            stream.count_handshake(&edge.metrics.tls_backends);
+            Ok(stream)
+        }
         Err(StreamError::Full(_)) => Err(CloseReason::NoHeadRoom),
         Ok(()) | Err(StreamError::Io(_) | StreamError::Tls) => Err(CloseReason::BackendTlsFailed),
     }

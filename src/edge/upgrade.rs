@@ -376,7 +376,7 @@ impl Switch {
         match self.into_tunnel(edge, client, request) {
             Ok(tunnel) => {
                 count(Ok(()));
-                edge.metrics.handshake.observe(began.at.elapsed());
+                edge.metrics.handshake.observe_time(began.at.elapsed());
                 edge.relay.adopt(tunnel);
             }
             Err(error) => {

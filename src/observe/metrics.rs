@@ -6,8 +6,13 @@ mod histogram;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-pub use by::{ByClass, ByEnd, ByReason, CLASSES, CLOSE_CODES, CloseCodes, ENDS, RarelyByReason};
-pub use histogram::{BOUNDS, Histogram};
+pub use by::{
+    ByClass, ByEnd, ByReason, ByStatus, ByTls, CLASSES, CLOSE_CODES, CloseCodes, ENDS,
+    RarelyByReason, TLS_HANDSHAKES,
+};
+pub use histogram::{Batches, Bytes, Histogram, Lifetimes, Scale, Waits};
+
+use crate::close::Side;
 
 /// A number that only one thread writes.
 #[derive(Debug, Default)]
@@ -40,8 +45,9 @@ pub struct EdgeMetrics {
     pub accepted: Counter,
     /// Connections open on the edge (not yet handed to the relay).
     pub connections: Counter,
-    pub tls_handshakes: Counter,
-    pub tls_resumptions: Counter,
+    /// TLS handshakes completed, with clients and with backends.
+    pub tls_clients: ByTls,
+    pub tls_backends: ByTls,
     /// Opening handshakes answered with 101 and handed to the relay.
     pub upgraded: Counter,
     /// Opening handshakes that got no tunnel, by reason.
@@ -52,8 +58,10 @@ pub struct EdgeMetrics {
     pub accept_pauses: Counter,
     /// Connects that found no local port.
     pub ports_exhausted: Counter,
-    /// Calls that were no upgrades, by the class of their status.
-    pub calls: ByClass,
+    /// Names that were not looked up, because too many waited already.
+    pub dns_overloads: Counter,
+    /// Calls that were no upgrades.
+    pub calls: ByStatus,
     /// Calls that were asked on a connection that another had left.
     pub backends_reused: Counter,
     /// Connections to backends that wait for a call.
@@ -61,7 +69,15 @@ pub struct EdgeMetrics {
     /// Bytes held in head buffers.
     pub head_bytes: Counter,
     /// From the first byte of a request head to its 101.
-    pub handshake: Histogram,
+    pub handshake: Histogram<Waits>,
+}
+
+/// What the thread that resolves names counts.
+#[derive(Debug, Default)]
+pub struct DnsMetrics {
+    pub found: Counter,
+    pub not_found: Counter,
+    pub duration: Histogram<Waits>,
 }
 
 /// What the control thread counts of reloads.
@@ -71,12 +87,18 @@ pub struct ReloadMetrics {
     pub generation: Counter,
     pub successes: Counter,
     pub failures: Counter,
+    /// 1 if the latest one failed.
+    pub failed_last: Counter,
+    /// When what runs was loaded, in seconds since 1970.
+    pub loaded_at: Counter,
 }
 
 impl ReloadMetrics {
-    /// Counts a configuration that was swapped in, and says its number.
-    pub fn succeeded(&self) -> u64 {
+    /// Counts a configuration that was swapped in at `now`, in seconds since 1970, and says its number.
+    pub fn succeeded(&self, now: u64) -> u64 {
         self.successes.add(1);
+        self.failed_last.set(0);
+        self.loaded_at.set(now);
         self.generation.add(1);
         self.generation.value()
     }
@@ -84,6 +106,7 @@ impl ReloadMetrics {
     /// Counts one that was not, and says the number of what goes on.
     pub fn failed(&self) -> u64 {
         self.failures.add(1);
+        self.failed_last.set(1);
         self.generation.value()
     }
 }
@@ -94,25 +117,48 @@ pub struct RelayMetrics {
     pub tunnels: Counter,
     pub opened: Counter,
     pub closed: ByEnd,
+    /// From the 101 to the end, of tunnels that have ended.
+    pub lifetime: Histogram<Lifetimes>,
     pub from_client: DirectionMetrics,
     pub from_backend: DirectionMetrics,
     /// Receives that found no provided buffer.
     pub no_buffers: Counter,
-    /// Times a half stopped receiving because its peer did not keep up.
-    pub paused: Counter,
+    pub buffers: Counter,
     pub buffers_free: Counter,
     pub spill_bytes: Counter,
     pub cq_overflows: Counter,
-    pub turns: Counter,
-    pub completions: Counter,
+    /// Completions of each turn of the loop.
+    pub turns: Histogram<Batches>,
+    /// Timers that fired, and those that are set.
     pub timers: Counter,
+    pub timers_set: Counter,
 }
 
+impl RelayMetrics {
+    /// What came from `source`.
+    pub fn from(&self, source: Side) -> &DirectionMetrics {
+        match source {
+            Side::Client => &self.from_client,
+            Side::Backend => &self.from_backend,
+        }
+    }
+}
+
+/// What came from one side, and what was done about it.
 #[derive(Debug, Default)]
 pub struct DirectionMetrics {
     pub bytes: Counter,
     pub messages: Counter,
+    pub sizes: Histogram<Bytes>,
     pub pings: Counter,
     pub pongs: Counter,
+    /// From a ping passing towards this side to its pong coming back.
+    pub round_trip: Histogram<Waits>,
+    /// Close frames that came from this side, and those of ours that went to it.
     pub closes: CloseCodes,
+    pub closes_sent: CloseCodes,
+    /// Times that this side was not received from any more, because the other did not keep up.
+    pub pauses: Counter,
+    /// Tunnels in which that is so now.
+    pub paused: Counter,
 }

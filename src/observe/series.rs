@@ -70,8 +70,10 @@ pub struct EdgeSeries {
     failed_at: Counter,
 }
 
-/// What one relay counts of a series. Every open tunnel holds one.
+/// What one relay counts of a series. Every open tunnel holds one. It begins a line of the cache, so that two cores never
+/// write to the same one.
 #[derive(Debug, Default)]
+#[repr(align(64))]
 pub struct RelaySeries {
     pub tunnels: Counter,
     pub opened: Counter,

@@ -169,7 +169,9 @@ fn reader_that_falls_behind_loses_nothing() {
         move || client.write_all(&sent).unwrap()
     });
     // Nothing is read until the relay has had to hold back.
-    eventually("the relay holds back", || relay.metrics.paused.value() > 0);
+    eventually("the relay holds back", || {
+        relay.metrics.from_client.pauses.value() + relay.metrics.from_backend.pauses.value() > 0
+    });
     let mut received = vec![0; sent.len()];
     backend.read_exact(&mut received).unwrap();
     writer.join().unwrap();

@@ -19,7 +19,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::end::{End, Input, Life, Operation};
-use super::half::{Fate, Half};
+use super::half::{Account, Fate, Half};
+use super::pings::Pings;
 use super::policy::TunnelPolicy;
 use super::shelf::{Context, Tick};
 use crate::buffer::{Batch, Piece, Segment};
@@ -40,6 +41,7 @@ pub(super) struct Tunnel {
     policy: Arc<TunnelPolicy>,
     /// Where its API and backend are counted.
     series: Arc<RelaySeries>,
+    pings: Pings,
     stage: Stage,
     reason: Option<CloseReason>,
     /// Who sent the first Close frame, if anybody but us.
@@ -85,6 +87,7 @@ impl Tunnel {
             from_backend: Half::new(Masking::Forbidden, extensions, policy.frames),
             policy,
             series,
+            pings: Pings::default(),
             stage: Stage::Open,
             reason: None,
             first_close: None,
@@ -224,8 +227,12 @@ impl Tunnel {
             Side::Client => &mut self.from_client,
             Side::Backend => &mut self.from_backend,
         };
-        let flow = self.series.from(side);
-        let result = half.take_in(piece, side, fate, &self.policy, flow, cx);
+        let account = Account {
+            message_bytes_max: self.policy.message_bytes_max,
+            series: &self.series,
+            pings: &mut self.pings,
+        };
+        let result = half.take_in(piece, side, fate, account, cx);
         if let (Err(error), Fate::Forward) = (result, fate) {
             self.end_with(CloseReason::BadFrame(side, error), cx);
         }

@@ -123,6 +123,7 @@ impl<R: Ring> Relay<R> {
                 batches,
                 bounds,
                 metrics,
+                now,
                 mask,
                 scratch: Vec::new(),
             },
@@ -165,6 +166,7 @@ impl<R: Ring> Relay<R> {
     /// Handles everything that has completed and everything that is due at `now`. `true` when the relay was woken.
     pub(super) fn work(&mut self, now: Instant) -> bool {
         self.now = now;
+        self.shelf.now = now;
         self.tick = Tick::at(now.saturating_duration_since(self.began));
         let woken = self.handle_completions();
         self.handle_timers();
@@ -461,7 +463,7 @@ impl<R: Ring> Relay<R> {
 
     fn handle_completions(&mut self) -> bool {
         let mut completions = std::mem::take(&mut self.completions);
-        self.shelf.metrics.completions.add(completions.len() as u64);
+        self.shelf.metrics.turns.observe(completions.len() as u64);
         let mut woken = false;
         for completion in completions.drain(..) {
             woken |= self.handle(completion);
@@ -632,12 +634,19 @@ impl<R: Ring> Relay<R> {
         }
         self.shelf.metrics.tunnels.sub(1);
         tunnel.series().tunnels.sub(1);
+        self.shelf.metrics.lifetime.observe_time(end.duration);
+        for side in [Side::Client, Side::Backend] {
+            if tunnel.half(side).was_paused() {
+                self.shelf.metrics.from(side).paused.sub(1);
+            }
+        }
         self.log.tunnel_close(&record.facts, &end);
     }
 
     fn publish(&self) {
         let metrics = &self.shelf.metrics;
-        metrics.turns.add(1);
+        metrics.buffers.set(self.ring.account().count() as u64);
+        metrics.timers_set.set(self.wheel.len() as u64);
         metrics.buffers_free.set(self.ring.account().free() as u64);
         metrics
             .spill_bytes

@@ -69,7 +69,10 @@ fn metrics_follow_what_happens() {
             ("ringgate_tunnels ", 1.0),
             ("ringgate_tunnels_opened_total ", 1.0),
             ("ringgate_handshakes_total{result=\"success\"}", 1.0),
-            ("ringgate_tls_handshakes_total ", tls),
+            (
+                "ringgate_tls_handshakes_total{side=\"client\",version=\"1.3\",resumed=\"false\"}",
+                tls,
+            ),
             ("ringgate_handshake_duration_seconds_count ", 1.0),
             ("ringgate_messages_total{side=\"client\"}", 1.0),
             ("ringgate_messages_total{side=\"backend\"}", 1.0),
@@ -101,8 +104,8 @@ fn metrics_follow_what_happens() {
         ] {
             program.await_metric(series, value);
         }
-        assert!(program.metric("ringgate_relay_turns_total ") > 0.0);
-        assert!(program.metric("ringgate_relay_completions_total ") > 0.0);
+        assert!(program.metric("ringgate_relay_turn_completions_count ") > 0.0);
+        assert!(program.metric("ringgate_relay_turn_completions_sum ") > 0.0);
         assert!(program.metric("ringgate_relay_buffers_free ") > 0.0);
         assert!(program.metric("ringgate_process_resident_memory_bytes ") > 0.0);
         assert!(program.metric("ringgate_process_open_fds ") > 3.0);
@@ -174,6 +177,7 @@ fn one_tunnel_is_closed_with_a_code() {
     let mut client = program.connect();
     client.upgrade("/hello");
     let local = client.socket().local_addr().unwrap().to_string();
+    program.await_metric("ringgate_tunnels ", 2.0);
     let (_, all) = ask(&program, "GET", "/v1/tunnels");
     let tunnels = all["tunnels"].as_array().unwrap();
     let tunnel = tunnels

@@ -323,7 +323,7 @@ fn slow_reader_gets_everything() {
         client.upgrade("/");
         // More than the program may hold waits for a reader that has not begun.
         eventually("a pause", || {
-            program.metric("ringgate_relay_paused_total ") > 0.0
+            program.metric("ringgate_relay_pauses_total{side=\"backend\"}") > 0.0
         });
         assert!(
             client.read_frame().payload == pattern(8 * MIB),

@@ -122,6 +122,69 @@ impl ByClass {
     }
 }
 
+/// Counts by status, each on its own.
+#[derive(Debug)]
+pub struct ByStatus {
+    /// From 100 on.
+    known: Box<[Counter; 500]>,
+    none: Counter,
+    /// What no class of RFC 9110 §15 has.
+    other: Counter,
+}
+
+impl Default for ByStatus {
+    fn default() -> Self {
+        Self {
+            known: Box::new(std::array::from_fn(|_| Counter::default())),
+            none: Counter::default(),
+            other: Counter::default(),
+        }
+    }
+}
+
+impl ByStatus {
+    pub fn count(&self, status: Option<u16>) {
+        let known = |status: u16| self.known.get(usize::from(status).checked_sub(100)?);
+        let counter = status.map_or(&self.none, |status| known(status).unwrap_or(&self.other));
+        counter.add(1);
+    }
+
+    /// Status and number of all that were counted: 0 for calls without an answer, 1 for what is no status.
+    pub fn values(&self) -> impl Iterator<Item = (u16, u64)> + '_ {
+        let known = (100..).zip(self.known.iter());
+        let others = [(0, &self.none), (1, &self.other)].into_iter();
+        let all = others.chain(known).map(|(status, n)| (status, n.value()));
+        all.filter(|(_, n)| *n > 0)
+    }
+}
+
+/// The values of `version` of TLS handshakes, and of `resumed`.
+pub const TLS_HANDSHAKES: [(&str, &str); 4] = [
+    ("1.2", "false"),
+    ("1.2", "true"),
+    ("1.3", "false"),
+    ("1.3", "true"),
+];
+
+/// TLS handshakes, by version and by whether they took up an earlier session.
+#[derive(Debug, Default)]
+pub struct ByTls([Counter; TLS_HANDSHAKES.len()]);
+
+impl ByTls {
+    pub fn count(&self, is_tls13: bool, is_resumed: bool) {
+        let index = 2 * usize::from(is_tls13) + usize::from(is_resumed);
+        if let Some(counter) = self.0.get(index) {
+            counter.add(1);
+        }
+    }
+
+    /// Labels and value, in the order of `TLS_HANDSHAKES`.
+    pub fn values(&self) -> impl Iterator<Item = ((&'static str, &'static str), u64)> + '_ {
+        let counts = self.0.iter().map(Counter::value);
+        TLS_HANDSHAKES.iter().copied().zip(counts)
+    }
+}
+
 /// Close codes seen, in the few classes that keep labels bounded.
 #[derive(Debug, Default)]
 pub struct CloseCodes([Counter; CLOSE_CODES.len()]);
@@ -258,6 +321,24 @@ mod tests {
         }
         let counts: Vec<_> = classes.values().map(|(_, n)| n).collect();
         assert_eq!(counts, [1, 1, 2, 0, 1, 2]);
+    }
+
+    #[test]
+    fn each_status_has_its_own_count() {
+        let statuses = ByStatus::default();
+        for status in [None, Some(404), Some(404), Some(599), Some(99), Some(600)] {
+            statuses.count(status);
+        }
+        let counted: Vec<_> = statuses.values().collect();
+        assert_eq!(counted, [(0, 1), (1, 2), (404, 2), (599, 1)]);
+    }
+
+    #[test]
+    fn tls_handshakes_fall_under_version_and_resumption() {
+        let handshakes = ByTls::default();
+        handshakes.count(true, false);
+        let counted: Vec<_> = handshakes.values().filter(|(_, n)| *n > 0).collect();
+        assert_eq!(counted, [(("1.3", "false"), 1)]);
     }
 
     #[test]

@@ -1,19 +1,20 @@
 //! What is counted by API and by backend. Only those that have had a request have series, so that a scrape grows with
 //! what is used and not with what is configured.
 
+use super::page::{Name, Page};
 use crate::observe::book::{ApiSnapshot, BackendSnapshot, Book, Totals};
-use crate::observe::prometheus::{Families, Kind};
+use crate::observe::prometheus::Kind;
 
 /// The labels of an API or a backend, and its sums.
 type Row<'a> = (Vec<(&'static str, &'a str)>, &'a Totals);
 
-pub(super) fn render(book: &Book, families: &mut Families<'_>) {
+pub(super) fn render(book: &Book, page: &mut Page<'_>) {
     let apis = book.apis();
     let rows: Vec<Row<'_>> = apis.iter().map(of_api).collect();
-    render_rows(&OF_APIS, &rows, families);
+    render_rows(&OF_APIS, &rows, page);
     let backends = book.backends();
     let rows: Vec<Row<'_>> = backends.iter().map(of_backend).collect();
-    render_rows(&OF_BACKENDS, &rows, families);
+    render_rows(&OF_BACKENDS, &rows, page);
 }
 
 fn of_api(api: &ApiSnapshot) -> Row<'_> {
@@ -170,9 +171,9 @@ fn calls(totals: &Totals, put: Put<'_>) {
     }
 }
 
-fn render_rows(columns: &[Column], rows: &[Row<'_>], families: &mut Families<'_>) {
+fn render_rows(columns: &[Column], rows: &[Row<'_>], page: &mut Page<'_>) {
     for Column(name, kind, help, samples) in columns {
-        let mut family = families.family(name, *kind, help);
+        let mut family = page.family(Name(name, *kind, help));
         for (labels, totals) in rows {
             samples(totals, &mut |more, value| {
                 let all: Vec<_> = labels.iter().chain(more).copied().collect();

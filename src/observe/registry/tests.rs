@@ -1,4 +1,5 @@
 use std::collections::{HashMap, HashSet};
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
 use crate::close::{CloseReason, Side};
@@ -6,7 +7,7 @@ use crate::observe::series::{Core, Key};
 use crate::proto::frame::FrameError;
 
 /// Every label there is.
-const LABELS: [&str; 14] = [
+const LABELS: [&str; 15] = [
     "api",
     "backend",
     "class",
@@ -18,6 +19,7 @@ const LABELS: [&str; 14] = [
     "name",
     "reason",
     "result",
+    "resumed",
     "side",
     "status",
     "version",
@@ -31,17 +33,28 @@ fn registry(workers: usize) -> Registry {
         relay_buffer_bytes: 1 << 20,
         relay_spill_bytes_max: 1 << 18,
     };
-    let mut registry = Registry::new(facts, AccessLog::off().0, Arc::default(), Book::default());
-    for _ in 0..workers {
-        registry.add_worker(Arc::default(), Arc::default());
+    let mut registry = Registry::new(Sources {
+        facts,
+        access_log: AccessLog::off().0,
+        reloads: Arc::default(),
+        dns: Arc::default(),
+        running: Running::new(Arc::new(Config::base())),
+        book: Book::default(),
+    });
+    for core in 0..workers {
+        registry.add_worker(core, Arc::default(), Arc::default());
     }
     registry
 }
 
-/// Samples by name with labels, after checking what the format demands.
 fn scrape(registry: &Registry) -> HashMap<String, f64> {
+    scrape_in(registry, Detail::Sums)
+}
+
+/// Samples by name with labels, after checking what the format demands.
+fn scrape_in(registry: &Registry, detail: Detail) -> HashMap<String, f64> {
     let mut text = String::new();
-    registry.render(&mut text);
+    registry.render(detail, &mut text);
     assert!(text.ends_with('\n'));
     let mut samples = HashMap::new();
     let mut families = HashSet::new();
@@ -110,11 +123,12 @@ fn output_is_well_formed() {
 #[test]
 fn workers_are_summed() {
     let registry = registry(2);
-    for (n, (edge, relay)) in (1..).zip(registry.edges.iter().zip(&registry.relays)) {
+    for (n, worker) in (1..).zip(&registry.workers) {
+        let Worker { edge, relay, .. } = worker;
         edge.accepted.add(n);
         edge.connections.add(n);
         edge.refused.count(CloseReason::NoRoute);
-        edge.handshake.observe(Duration::from_millis(n));
+        edge.handshake.observe_time(Duration::from_millis(n));
         relay.tunnels.add(10 * n);
         relay.from_client.bytes.add(100 * n);
         relay.from_backend.closes.count(Some(4321));
@@ -160,6 +174,29 @@ fn workers_are_summed() {
 }
 
 #[test]
+fn cores_are_told_apart_on_request() {
+    let registry = registry(2);
+    for (n, worker) in (1..).zip(&registry.workers) {
+        worker.edge.accepted.add(n);
+        worker.relay.from_client.sizes.observe(n);
+    }
+    let samples = scrape_in(&registry, Detail::Cores);
+    for (series, value) in [
+        ("ringgate_connections_accepted_total{core=\"0\"}", 1.0),
+        ("ringgate_connections_accepted_total{core=\"1\"}", 2.0),
+        (
+            "ringgate_message_size_bytes_sum{core=\"1\",side=\"client\"}",
+            2.0,
+        ),
+        ("ringgate_workers", 2.0),
+    ] {
+        assert_eq!(samples.get(series), Some(&value), "{series}");
+    }
+    // Nobody who adds up the cores counts anything twice.
+    assert!(!samples.contains_key("ringgate_connections_accepted_total"));
+}
+
+#[test]
 fn reasons_stand_where_they_belong() {
     let ends = scrape(&registry(1));
     let io = "ringgate_tunnels_closed_total{reason=\"io\",side=\"client\"}";
@@ -177,8 +214,8 @@ fn only_what_was_used_has_series() {
         api: api.to_owned(),
         backend: backend.to_owned(),
     };
-    let used = registry.book.series(key("a\"b", "192.0.2.1:80"));
-    let _unused = registry.book.series(key("c", "192.0.2.2:80"));
+    let used = registry.book().series(key("a\"b", "192.0.2.1:80"));
+    let _unused = registry.book().series(key("c", "192.0.2.2:80"));
     let relay = used.relay(Core::ONLY);
     relay.tunnels.add(2);
     relay.closed.count(CloseReason::Idle, None);

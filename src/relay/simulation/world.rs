@@ -241,6 +241,16 @@ impl World {
         self.relay.ring_mut().socket(fd).closed
     }
 
+    /// Times that a side was not received from any more.
+    pub(super) fn pauses(&self) -> u64 {
+        let RelayMetrics {
+            from_client,
+            from_backend,
+            ..
+        } = &*self.metrics;
+        from_client.pauses.value() + from_backend.pauses.value()
+    }
+
     pub(super) fn ended_by(&self, reason: CloseReason) -> u64 {
         let ends = self.metrics.closed.values();
         ends.filter(|((label, _), _)| *label == reason.label())

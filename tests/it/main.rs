@@ -18,6 +18,7 @@ mod call_faults;
 mod calls;
 mod cli;
 mod curl;
+mod dashboard;
 mod doctor;
 mod faults;
 mod framing;

@@ -12,7 +12,7 @@ use crate::call;
 use crate::catalog::{self, BackendPath, Carried, Catalog, Forward, Member, Schemes};
 use crate::cli::{Cli, Command, Proxy};
 use crate::commands;
-use crate::config::{self, AccessLog as AccessLogConfig, Config, Scheme};
+use crate::config::{self, AccessLog as AccessLogConfig, Config, Running, Scheme};
 use crate::control::admin::AdminSocket;
 use crate::control::reload::{Reloader, Source};
 use crate::control::resolver::Resolver;
@@ -24,8 +24,8 @@ use crate::edge;
 use crate::explain;
 use crate::observe::access_log::AccessLog;
 use crate::observe::events;
-use crate::observe::metrics::ReloadMetrics;
-use crate::observe::registry::{ProcessFacts, Registry};
+use crate::observe::metrics::{DnsMetrics, ReloadMetrics};
+use crate::observe::registry::{ProcessFacts, Registry, Sources};
 use crate::relay::policy::TunnelPolicy;
 use crate::reload::FileSource;
 use crate::remote;
@@ -294,9 +294,19 @@ fn serve(
         .map_err(failure)?;
     let facts = ProcessFacts::new(&config, connections_max, SystemTime::now());
     let reloads = Arc::<ReloadMetrics>::default();
-    let mut registry = Registry::new(facts, access_log.clone(), Arc::clone(&reloads));
-
+    reloads.loaded_at.set(config::certificates::now());
+    let dns = Arc::<DnsMetrics>::default();
     let config = Arc::new(config);
+    let running = Running::new(Arc::clone(&config));
+    let mut registry = Registry::new(Sources {
+        facts,
+        access_log: access_log.clone(),
+        reloads: Arc::clone(&reloads),
+        dns: Arc::clone(&dns),
+        running: running.clone(),
+        book: catalog.book().clone(),
+    });
+
     let tickets = Tickets::new().map_err(failure)?;
     let shared = edge::Shared {
         generation: edge::Generation {
@@ -304,7 +314,7 @@ fn serve(
             catalog: Arc::new(catalog),
             tls: tickets.configs(&config).map_err(failure)?,
         },
-        resolver: Resolver::start().map_err(failure)?,
+        resolver: Resolver::start(dns).map_err(failure)?,
         access_log: access_log.clone(),
         connections: edge::Connections::new(connections_max),
     };
@@ -316,8 +326,8 @@ fn serve(
     };
     let workers = worker::start(
         &plan,
-        |index, relay, metrics| edge::prepare(index, &shared, &listeners, relay, metrics),
-        |edge, relay| registry.add_worker(edge, relay),
+        |core, relay, metrics| edge::prepare(core, &shared, &listeners, relay, metrics),
+        |core, edge, relay| registry.add_worker(core, edge, relay),
     )
     .map_err(failure)?;
     let addresses: Vec<_> = listeners
@@ -325,17 +335,15 @@ fn serve(
         .map(|listener| (listener.scheme(), listener.address()))
         .collect();
     let configured = config.listeners.iter().cloned();
-    let running = configured.zip(addresses.iter().map(|(_, address)| *address));
+    let listening = configured.zip(addresses.iter().map(|(_, address)| *address));
     drop(listeners);
-    announce(
-        &config,
-        &shared.generation.catalog,
-        &plan,
-        connections_max,
-        &addresses,
-        hints,
-    )
-    .map_err(failure)?;
+    // The workers have theirs: the first catalog goes with its last user, and not with the program.
+    let edge::Shared {
+        generation: edge::Generation { catalog, .. },
+        connections,
+        ..
+    } = shared;
+    announce(&config, &catalog, &plan, connections_max, &addresses, hints).map_err(failure)?;
 
     let workers = Workers::new(workers);
     let readiness = Readiness::default();
@@ -344,15 +352,16 @@ fn serve(
         Box::new(FileSource {
             path,
             config: Arc::clone(&config),
-            catalog: Arc::clone(&shared.generation.catalog),
+            catalog,
             carried,
-            listeners: running.collect(),
+            listeners: listening.collect(),
             workers: workers.handles(),
             connections_made_for: connections_max,
-            connections: shared.connections.clone(),
+            connections,
             tickets,
             access_log: access_log.clone(),
             levels,
+            running,
         }) as Box<dyn Source>
     });
     let reloader = Reloader::new(source, config.drain.clone(), reloads);
@@ -367,7 +376,6 @@ fn serve(
     })
     .map_err(failure)?;
     workers.join();
-    drop(shared);
     drop(access_guard);
     Ok(())
 }

@@ -12,7 +12,7 @@ use crate::call;
 use crate::catalog::{self, BackendPath, Carried, Catalog, Forward, Member, Schemes};
 use crate::cli::{Cli, Command, Proxy};
 use crate::commands;
-use crate::config::{self, AccessLog as AccessLogConfig, Config, Scheme};
+use crate::config::{self, AccessLog as AccessLogConfig, Config, Running, Scheme};
 use crate::control::admin::AdminSocket;
 use crate::control::reload::{Reloader, Source};
 use crate::control::resolver::Resolver;
@@ -24,8 +24,8 @@ use crate::edge;
 use crate::explain;
 use crate::observe::access_log::AccessLog;
 use crate::observe::events;
-use crate::observe::metrics::ReloadMetrics;
-use crate::observe::registry::{ProcessFacts, Registry};
+use crate::observe::metrics::{DnsMetrics, ReloadMetrics};
+use crate::observe::registry::{ProcessFacts, Registry, Sources};
 use crate::relay::policy::TunnelPolicy;
 use crate::reload::FileSource;
 use crate::remote;
@@ -40,7 +40,7 @@ type Failure = Box<dyn Display>;
 /// Runs the command of `cli`, and says how it went.
 pub fn main(cli: Cli) -> ExitCode {
     if cli.version {
-        return exit(print_version());
+        return commands::print(&version(), ExitCode::SUCCESS);
     }
     let result = match cli.command.unwrap_or(Command::Demo) {
         Command::Demo => run_demo(),
@@ -56,7 +56,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::Drain(command) => remote::drain(&command).map_err(failure),
         Command::Call(call) => return call::run(call),
         Command::Doctor(doctor) => return doctor::run(&doctor),
-        Command::Man(man) => write_manual(man.dir.as_deref()),
+        Command::Man(man) => commands::write_manual(man.dir.as_deref()).map_err(failure),
     };
     exit(result)
 }
@@ -71,41 +71,28 @@ fn exit(result: Result<(), Failure>) -> ExitCode {
     }
 }
 
-fn print_version() -> Result<(), Failure> {
-    println!("ringgate {}", env!("CARGO_PKG_VERSION"));
+fn version() -> String {
     let build = if cfg!(debug_assertions) {
         "debug"
     } else {
         "release"
     };
-    println!(
-        "build: {build}, {}-{}",
-        std::env::consts::ARCH,
-        std::env::consts::OS
-    );
-    println!("kernel: {}", sys::kernel_release());
-    match probe() {
+    let rings = match probe() {
         Ok(features) => {
-            println!("io_uring: usable");
-            for (name, found) in features.list() {
-                println!("  {name}: {}", if found { "yes" } else { "no" });
-            }
+            let list = features.list().into_iter();
+            let found = list
+                .map(|(name, found)| format!("\n  {name}: {}", if found { "yes" } else { "no" }));
+            format!("usable{}", found.collect::<String>())
         }
-        Err(error) => println!("io_uring: {error}"),
-    }
-    Ok(())
-}
-
-/// The manual, made of what `--help` says, so that the two cannot differ.
-fn write_manual(dir: Option<&Path>) -> Result<(), Failure> {
-    let command = <Cli as clap::CommandFactory>::command();
-    match dir {
-        Some(dir) => clap_mangen::generate_to(command, dir)
-            .map_err(|error| failure(format!("{}: {error}", dir.display()))),
-        None => clap_mangen::Man::new(command)
-            .render(&mut io::stdout().lock())
-            .map_err(failure),
-    }
+        Err(error) => error.to_string(),
+    };
+    format!(
+        "ringgate {}\nbuild: {build}, {}-{}\nkernel: {}\nio_uring: {rings}\n",
+        env!("CARGO_PKG_VERSION"),
+        std::env::consts::ARCH,
+        std::env::consts::OS,
+        sys::kernel_release(),
+    )
 }
 
 fn run_file(path: &Path) -> Result<(), Failure> {
@@ -310,10 +297,20 @@ fn serve(
         .map_err(failure)?;
     let facts = ProcessFacts::new(&config, connections_max, SystemTime::now());
     let reloads = Arc::<ReloadMetrics>::default();
-    let mut registry = Registry::new(facts, access_log.clone(), Arc::clone(&reloads));
-    registry.watch_messages(losses);
-
+    reloads.loaded_at.set(config::certificates::now());
+    let dns = Arc::<DnsMetrics>::default();
     let config = Arc::new(config);
+    let running = Running::new(Arc::clone(&config));
+    let mut registry = Registry::new(Sources {
+        facts,
+        access_log: access_log.clone(),
+        messages: Some(losses),
+        reloads: Arc::clone(&reloads),
+        dns: Arc::clone(&dns),
+        running: running.clone(),
+        book: catalog.book().clone(),
+    });
+
     let tickets = Tickets::new().map_err(failure)?;
     let shared = edge::Shared {
         generation: edge::Generation {
@@ -321,7 +318,7 @@ fn serve(
             catalog: Arc::new(catalog),
             tls: tickets.configs(&config).map_err(failure)?,
         },
-        resolver: Resolver::start().map_err(failure)?,
+        resolver: Resolver::start(dns).map_err(failure)?,
         access_log: access_log.clone(),
         connections: edge::Connections::new(connections_max),
     };
@@ -333,8 +330,8 @@ fn serve(
     };
     let workers = worker::start(
         &plan,
-        |index, relay, metrics| edge::prepare(index, &shared, &listeners, relay, metrics),
-        |edge, relay| registry.add_worker(edge, relay),
+        |core, relay, metrics| edge::prepare(core, &shared, &listeners, relay, metrics),
+        |core, edge, relay| registry.add_worker(core, edge, relay),
     )
     .map_err(failure)?;
     let addresses: Vec<_> = listeners
@@ -342,17 +339,15 @@ fn serve(
         .map(|listener| (listener.scheme(), listener.address()))
         .collect();
     let configured = config.listeners.iter().cloned();
-    let running = configured.zip(addresses.iter().map(|(_, address)| *address));
+    let listening = configured.zip(addresses.iter().map(|(_, address)| *address));
     drop(listeners);
-    announce(
-        &config,
-        &shared.generation.catalog,
-        &plan,
-        connections_max,
-        &addresses,
-        hints,
-    )
-    .map_err(failure)?;
+    // The workers have theirs: the first catalog goes with its last user, and not with the program.
+    let edge::Shared {
+        generation: edge::Generation { catalog, .. },
+        connections,
+        ..
+    } = shared;
+    announce(&config, &catalog, &plan, connections_max, &addresses, hints).map_err(failure)?;
 
     let workers = Workers::new(workers);
     let readiness = Readiness::default();
@@ -361,15 +356,16 @@ fn serve(
         Box::new(FileSource {
             path,
             config: Arc::clone(&config),
-            catalog: Arc::clone(&shared.generation.catalog),
+            catalog,
             carried,
-            listeners: running.collect(),
+            listeners: listening.collect(),
             workers: workers.handles(),
             connections_made_for: connections_max,
-            connections: shared.connections.clone(),
+            connections,
             tickets,
             access_log: access_log.clone(),
             levels,
+            running,
         }) as Box<dyn Source>
     });
     let reloader = Reloader::new(source, config.drain.clone(), reloads);
@@ -384,7 +380,6 @@ fn serve(
     })
     .map_err(failure)?;
     workers.join();
-    drop(shared);
     drop(access_guard);
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::catalog::{self, Carried, Loaded, Succession};
 use crate::close::DrainCause;
-use crate::config::{self, Config, RemovedApis};
+use crate::config::{self, Config, RemovedApis, Running};
 use crate::control::reload::{Mistakes, Next, Source};
 use crate::edge::{self, Change, Connections, EdgeHandle, Generation, Opened};
 use crate::observe::access_log::{self, AccessLog};
@@ -33,6 +33,7 @@ pub struct FileSource {
     pub tickets: Tickets,
     pub access_log: AccessLog,
     pub levels: Levels,
+    pub running: Running,
 }
 
 impl Source for FileSource {
@@ -190,6 +191,7 @@ impl FileSource {
             max => max,
         };
         let (access_log, levels) = (self.access_log.clone(), self.levels.clone());
+        let running = self.running.clone();
         let limits = worker::relay_limits(&config, self.connections_made_for);
         let swap = move || {
             let changes = Arc::new(succession.changes);
@@ -210,6 +212,7 @@ impl FileSource {
                 access_log.move_to(opened);
             }
             levels.set(&config.log.level);
+            running.set(Arc::clone(&config));
             config.drain.clone()
         };
         Next {

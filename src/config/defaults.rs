@@ -363,6 +363,7 @@ pub(super) fn config() -> Config {
             orchestrations: Vec::new(),
         },
         apis: Vec::new(),
+        fingerprint: None,
     }
 }
 

@@ -9,6 +9,7 @@ pub mod defaults;
 mod files;
 mod glob;
 mod memory;
+mod running;
 mod text;
 mod x509;
 
@@ -27,6 +28,7 @@ use crate::relay::policy::{FrameMode, IdleEnd};
 pub(crate) use files::Opened;
 pub use files::{Loaded, Source};
 pub use memory::MemoryBounds;
+pub use running::{Fingerprint, Running};
 pub(crate) use x509::days_since_1970;
 
 /// The protocol a client came by, or a backend is spoken to with: `Http` is `ws`, `Https` is `wss` (spec 1.1).
@@ -56,6 +58,8 @@ pub struct Config {
     pub definitions: Definitions,
     /// What the operator decides for single APIs.
     pub apis: Vec<ApiRules>,
+    /// Of the files that all of this was read from; `None` without a file.
+    pub fingerprint: Option<Fingerprint>,
 }
 
 impl Config {

@@ -167,7 +167,7 @@ impl Reloader {
     fn swap(&mut self, next: Next) {
         let Next { summary, swap } = next;
         self.drain = swap();
-        let generation = self.metrics.succeeded();
+        let generation = self.metrics.succeeded(config::certificates::now());
         tracing::info!(generation, "reloaded: {summary}");
         supervisor::ready(&format!("generation {generation}: {summary}"));
         self.tell(&Ok(summary));

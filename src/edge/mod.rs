@@ -59,6 +59,7 @@ use crate::control::resolver::Resolver;
 use crate::observe::access_log::{AccessLog, Bytes, Caller, RequestEnd, RequestKind, Upstream};
 use crate::observe::metrics::EdgeMetrics;
 use crate::observe::request_id::{RequestId, RequestIds};
+use crate::observe::series::{Core, Series};
 use crate::relay::RelayHandle;
 use crate::tls::TlsConfigs;
 
@@ -92,9 +93,9 @@ pub struct Shared {
     pub connections: Connections,
 }
 
-/// Makes the edge of worker `index`: its sockets listen when this returns, and are served once it runs.
+/// Makes the edge of worker `core`: its sockets listen when this returns, and are served once it runs.
 pub fn prepare(
-    index: usize,
+    core: Core,
     shared: &Shared,
     listeners: &[Listener],
     relay: RelayHandle,
@@ -108,13 +109,14 @@ pub fn prepare(
     let (commands, told) = channel();
     let on_their_way = Arc::new(AtomicU64::new(0));
     let prepared = Prepared {
+        core,
         doors,
         mailbox: Mailbox { told, woken },
         on_their_way: Arc::clone(&on_their_way),
         live: Live::new(&shared.generation),
         resolver: shared.resolver.clone(),
         log: shared.access_log.clone(),
-        ids: RequestIds::new(u16::try_from(index).unwrap_or(u16::MAX)),
+        ids: RequestIds::new(u16::try_from(core.index).unwrap_or(u16::MAX)),
         connections: shared.connections.clone(),
         relay,
         metrics,
@@ -203,6 +205,7 @@ struct Mailbox {
 
 /// An edge that can be talked to and does not run yet.
 pub struct Prepared {
+    core: Core,
     doors: Vec<Opened>,
     mailbox: Mailbox,
     on_their_way: Arc<AtomicU64>,
@@ -257,6 +260,7 @@ impl Prepared {
             Arc::clone(&self.metrics),
         );
         let edge = Edge {
+            core: self.core,
             pool: Rc::new(pool),
             scratch: Scratch::default(),
             idle_backends: IdleBackends::default(),
@@ -359,6 +363,7 @@ impl Live {
 
 /// What the connections of one core work with.
 struct Edge {
+    core: Core,
     live: RefCell<Rc<Live>>,
     resolver: Resolver,
     log: AccessLog,
@@ -422,6 +427,17 @@ impl Edge {
             if let crate::race::First::Work(Command::Stop) = check {
                 return;
             }
+        }
+    }
+
+    /// Counts an opening handshake that became a tunnel, or did not; `series` is where its API is known.
+    fn count_handshake(&self, series: Option<&Series>, result: Result<(), CloseReason>) {
+        match result {
+            Ok(()) => self.metrics.upgraded.add(1),
+            Err(reason) => self.metrics.not_upgraded.count(reason),
+        }
+        if let Some(counts) = series.and_then(|series| series.edge(self.core)) {
+            counts.count_handshake(result, wall_clock());
         }
     }
 

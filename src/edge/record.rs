@@ -16,12 +16,15 @@ use crate::close::CloseReason;
 use crate::observe::access_log::{
     ApiNames, Asked, AskedBuf, Bytes, Caller, RequestEnd, RequestKind, TunnelRequest, Upstream,
 };
+use crate::observe::series::Series;
 use crate::proto::head::Version;
 
 /// What is not in the request itself.
 #[derive(Default)]
 pub(super) struct Record {
     pub(super) api: Option<Arc<Api>>,
+    /// Where a call is counted, once a backend is asked.
+    pub(super) series: Option<Arc<Series>>,
     /// Path and query that the backend was asked for.
     pub(super) target: Vec<u8>,
     /// Of the bodies, framing included.

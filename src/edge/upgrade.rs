@@ -2,11 +2,12 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::indexing_slicing, clippy::expect_used)]
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use monoio::time::{Instant, sleep, timeout, timeout_at};
+use monoio::time::{Instant, sleep, timeout};
 
 use super::answer::{
     Answer, Framing, Latency, NoAnswer, Persistence, Reader, Reply, is_interim, ordinary_head,
@@ -26,6 +27,7 @@ use super::{Began, Edge, InProgress, cors, refuse, wall_clock};
 use crate::catalog::{Api, Destination, HttpBackend, Method};
 use crate::close::{CloseReason, Deadline, Side};
 use crate::observe::access_log::{TunnelFacts, TunnelRequest};
+use crate::observe::series::Series;
 use crate::proto::handshake::{AnswerError, Offer, Upgraded, check_answer, check_request};
 use crate::proto::head::Version;
 use crate::race::{First, race};
@@ -42,11 +44,20 @@ pub(super) async fn serve(edge: &Rc<Edge>, client: Client, buf: Buffer, request:
     let mut record = Record::default();
     match establish(edge, &client, &buf, &request, &mut record).await {
         Ok(established) => hand_over(edge, client, (&request, &buf), established, record).await,
-        Err(wrong) => {
-            record.finish();
-            refuse::upgrade(edge, client, (&request, &buf), &wrong, record).await;
-        }
+        Err(wrong) => refuse(edge, client, (&request, &buf), &wrong, record).await,
     }
+}
+
+async fn refuse(
+    edge: &Edge,
+    client: Client,
+    asked: (&Request, &[u8]),
+    wrong: &Wrong,
+    mut record: Record,
+) {
+    record.finish();
+    edge.count_handshake(wrong.series.as_deref(), Err(wrong.reason));
+    refuse::upgrade(edge, client, asked, wrong, record).await;
 }
 
 /// A backend's complete answer head, and what is needed to act on it.
@@ -54,6 +65,8 @@ struct Established {
     offer: Offer,
     api: Arc<Api>,
     policy: Arc<TunnelPolicy>,
+    /// Where the handshake and its tunnel are counted.
+    series: Arc<Series>,
     timeout: Duration,
     permit: Permit,
     backend: Backend,
@@ -79,6 +92,7 @@ async fn establish(
     let offer = offer.map_err(CloseReason::BadHandshake)?;
     let route = route::route(edge, &client.peer, request, buf)?;
     record.api = Some(Arc::clone(&route.api));
+    let asked = Cell::new(&route.api.series);
     let wrong = |reason| Wrong::with_api(reason, &route.api);
     let outgoing = route.outgoing(&client.peer, request, buf).map_err(wrong)?;
     let Destination::Http(http) = &outgoing.backend.destination else {
@@ -105,19 +119,21 @@ async fn establish(
     if edge.log.is_on() {
         record.target.clone_from(&outgoing.target);
     }
-    let asking = ask(edge, &forwarded, http, record);
+    let asked_wrong = |reason| wrong(reason).with_backend(asked.get());
+    let asking = ask(edge, &forwarded, http, &asked, record);
     match race(asking, watch(edge, &client.stream, &mut early)).await {
         First::Work(backend) => Ok(Established {
             offer,
             policy: Arc::clone(&http.policy),
             timeout: http.timeout,
             permit,
-            backend: backend.map_err(wrong)?,
+            backend: backend.map_err(asked_wrong)?,
             early,
+            series: Arc::clone(asked.get()),
             api: Arc::clone(&route.api),
         }),
         // The backend's connection has been closed with the future that held it.
-        First::Other(()) => Err(wrong(CloseReason::ClientGone)),
+        First::Other(()) => Err(asked_wrong(CloseReason::ClientGone)),
     }
 }
 
@@ -137,33 +153,31 @@ async fn permit(edge: &Edge) -> Result<Permit, CloseReason> {
     waiting.await.map_err(|_| CloseReason::NoPermit)
 }
 
-/// Asks one member after the other until one answers (spec 2.7).
-async fn ask(
+/// Asks one member after the other until one answers (spec 2.7), and notes where what became of that is counted.
+async fn ask<'a>(
     edge: &Edge,
     forwarded: &Forwarded<'_>,
-    http: &HttpBackend,
+    http: &'a HttpBackend,
+    asked: &Cell<&'a Arc<Series>>,
     record: &mut Record,
 ) -> Result<Backend, CloseReason> {
     let turn = edge.next_turn();
     let connect_deadline = Instant::now() + http.timeout.min(CONNECT_MAX);
     let attempts = usize::try_from(http.retries(Method::Get)).unwrap_or(usize::MAX);
-    let members = http.members.iter().cycle();
-    let first = turn.checked_rem(http.members.len()).unwrap_or(0);
     let mut last = CloseReason::BackendGone;
-    for member in members.skip(first).take(attempts.saturating_add(1)) {
+    for (member, series) in http.in_turn(turn).take(attempts.saturating_add(1)) {
+        asked.set(series);
         let head = request_head(forwarded, member)?;
         record.attempt(member);
         let id = forwarded.request.began.id;
-        let connecting = timeout_at(connect_deadline, connect(edge, member, turn, id)).await;
-        let Ok(connecting) = connecting else {
-            edge.metrics.connects_failed.add(1);
-            return Err(CloseReason::TimedOut(Deadline::Connect));
-        };
-        let outcome = match connecting {
+        let connecting = connect(edge, (member, series), turn, connect_deadline, id);
+        let outcome = match connecting.await {
             Ok(connected) => {
                 record.connected(connected.address);
                 ask_member(edge, connected, &head, forwarded, http).await
             }
+            // No time is left for another.
+            Err(reason @ CloseReason::TimedOut(_)) => Err(Failed::Finally(reason)),
             Err(reason) => Err(Failed::Retriable(reason)),
         };
         match outcome {
@@ -232,6 +246,7 @@ async fn hand_over(
         offer,
         api,
         policy,
+        series,
         timeout,
         permit,
         backend,
@@ -254,6 +269,7 @@ async fn hand_over(
         drop(permit);
         let ordinary = Ordinary {
             reply,
+            series: Arc::clone(&series),
             timeout,
             early,
         };
@@ -266,6 +282,7 @@ async fn hand_over(
                 let switch = Switch {
                     upgraded,
                     policy,
+                    series,
                     permit,
                     early,
                     connected,
@@ -278,14 +295,15 @@ async fn hand_over(
         }
     };
     if let Err((client, reason)) = wrong {
-        let wrong = Wrong::with_api(reason, &api);
-        refuse::upgrade(edge, client, asked, &wrong, record).await;
+        let wrong = Wrong::with_api(reason, &api).with_backend(&series);
+        refuse(edge, client, asked, &wrong, record).await;
     }
 }
 
 /// An answer that is no 101 (spec 1.6.6).
 struct Ordinary {
     reply: Reply,
+    series: Arc<Series>,
     timeout: Duration,
     early: Buffer,
 }
@@ -319,15 +337,18 @@ impl Ordinary {
         drop(connected);
         record.from_backend = progress.bytes.get();
         record.sent = progress.sent();
+        let mut refused = |reason| {
+            edge.count_handshake(Some(&self.series), Err(reason));
+            edge.refused(&record.end(asked, &client.peer, reason, Some(status)));
+        };
         match relayed {
             Ok(()) => {
-                let reason = CloseReason::UpgradeRefused(status);
-                edge.refused(&record.end(asked, &client.peer, reason, Some(status)));
+                refused(CloseReason::UpgradeRefused(status));
                 client.stream.close(&edge.scratch).await;
             }
             Err(reason) if !progress.begun.get() => return Err((client, reason)),
             Err(reason) => {
-                edge.refused(&record.end(asked, &client.peer, reason, Some(status)));
+                refused(reason);
                 client.stream.reset();
             }
         }
@@ -349,6 +370,7 @@ async fn pass_on(relay: &Relay<'_>, answer: Answer, reply: &Reply) -> Result<(),
 struct Switch {
     upgraded: Upgraded,
     policy: Arc<TunnelPolicy>,
+    series: Arc<Series>,
     permit: Permit,
     early: Buffer,
     connected: Connected,
@@ -365,9 +387,12 @@ impl Switch {
         mut record: Record,
     ) {
         let (began, id) = (asked.0.began, asked.0.began.id);
+        let series = Arc::clone(&self.series);
+        let count = |result| edge.count_handshake(Some(&series), result);
         // Before the 101: after it nothing may fail for lack of room.
         if let Err(error) = self.prepare(&mut client) {
             tracing::warn!(%id, %error, "no descriptor is left for a tunnel");
+            count(Err(CloseReason::ConnectionLimit));
             let wrong = CloseReason::ConnectionLimit.into();
             return refuse::upgrade(edge, client, asked, &wrong, record).await;
         }
@@ -378,10 +403,12 @@ impl Switch {
                 send(edge, &client, &out).await
             }
             Err(reason) => {
+                count(Err(reason));
                 return refuse::upgrade(edge, client, asked, &reason.into(), record).await;
             }
         };
         if let Err(reason) = sent {
+            count(Err(reason));
             record.sent = Sent::default();
             return edge.refused(&record.end(asked, &client.peer, reason, None));
         }
@@ -389,16 +416,17 @@ impl Switch {
         let (request, buf) = asked;
         let wanted = edge.log.is_on();
         let kept = wanted.then(|| record.into_tunnel(request, buf, &peer));
-        match self.into_tunnel(client, began, kept) {
+        match self.into_tunnel(edge, client, began, kept) {
             Ok(tunnel) => {
-                edge.metrics.upgraded.add(1);
-                edge.metrics.handshake.observe(began.at.elapsed());
+                count(Ok(()));
+                edge.metrics.handshake.observe_time(began.at.elapsed());
                 edge.relay.adopt(tunnel);
             }
             Err(error) => {
                 // Nothing that we know of leads here; the client would see its connection end.
                 tracing::warn!(%id, %error, "a tunnel can't be handed over");
                 let reason = CloseReason::Io(Side::Client, crate::close::Errno::of(&error));
+                count(Err(reason));
                 edge.refused(&began.refusal(&peer, reason, Some(101)));
             }
         }
@@ -411,6 +439,7 @@ impl Switch {
 
     fn into_tunnel(
         self,
+        edge: &Edge,
         client: Client,
         began: Began,
         request: Option<Box<TunnelRequest>>,
@@ -418,6 +447,7 @@ impl Switch {
         let Self {
             upgraded,
             policy,
+            series,
             mut permit,
             early,
             connected,
@@ -438,7 +468,10 @@ impl Switch {
         let behind = answer.buf.get(answer.head.len..).unwrap_or_default();
         let backend = connected.stream.into_endpoint(behind.to_vec())?;
         let client = client.stream.into_endpoint(early.to_vec())?;
-        Ok(Tunnel::new(upgraded, client, backend, facts, permit))
+        let series = series.relay(edge.core);
+        Ok(Tunnel::new(
+            upgraded, client, backend, facts, series, permit,
+        ))
     }
 }
 

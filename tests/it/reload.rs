@@ -201,7 +201,7 @@ fn reloads_while_sockets_echo_close_none() {
         assert_echoes(client);
     }
     assert_eq!(
-        program.metric("ringgate_tunnels_closed_total{reason=\"drained\"}"),
+        program.metric("ringgate_tunnels_closed_total{reason=\"drained\",side=\"proxy\"}"),
         0.0
     );
     eventually("descriptors are what they were", || {

@@ -296,6 +296,11 @@ impl Call<'_> {
     fn log(&self, end: &End, record: &mut Record) {
         let Self { edge, request, .. } = *self;
         edge.metrics.calls.count(end.status);
+        let of_api = record.api.as_ref().map(|api| &api.series);
+        let series = record.series.as_ref().or(of_api);
+        if let Some(counts) = series.and_then(|series| series.edge(edge.core)) {
+            counts.calls.count(end.status);
+        }
         if !matches!(end.reason, CloseReason::Answered(_)) {
             edge.metrics.refused.count(end.reason);
         }

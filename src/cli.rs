@@ -86,9 +86,17 @@ pub enum Command {
 /// Where the running program is asked.
 #[derive(Args, Debug)]
 pub struct Socket {
-    /// Its admin socket. Default: admin.socket of the configuration file
+    /// Its admin socket. Default: admin.socket of the configuration file, or else its admin.listen
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
+
+    /// Its admin listener on loopback, as http://127.0.0.1:9901, instead of the socket
+    #[arg(long, value_name = "URL", conflicts_with = "socket")]
+    pub admin: Option<String>,
+
+    /// The file with the token for --admin. Default: admin.token_file of the configuration file
+    #[arg(long, value_name = "FILE", requires = "admin")]
+    pub token_file: Option<PathBuf>,
 
     /// The configuration file
     #[arg(

@@ -13,7 +13,8 @@ use crate::catalog::{self, BackendPath, Carried, Catalog, Forward, Member, Schem
 use crate::cli::{Cli, Command, Proxy};
 use crate::commands;
 use crate::config::{self, AccessLog as AccessLogConfig, Config, Running, Scheme};
-use crate::control::admin::AdminSocket;
+use crate::control::admin::Doors;
+use crate::control::in_force::InForce;
 use crate::control::reload::{Reloader, Source};
 use crate::control::resolver::Resolver;
 use crate::control::signals::Signals;
@@ -298,13 +299,7 @@ fn serve(
     let cores = cores(&config.workers.cores)?;
     let connections_max = connections_max(&config, cores.len())?;
     let (access_log, access_guard) = AccessLog::open(&config.log).map_err(failure)?;
-    let admin = config
-        .admin
-        .socket
-        .as_deref()
-        .map(AdminSocket::bind)
-        .transpose()
-        .map_err(failure)?;
+    let admin = Doors::open(&config.admin).map_err(failure)?;
     let facts = ProcessFacts::new(&config, connections_max, SystemTime::now());
     let reloads = Arc::<ReloadMetrics>::default();
     reloads.loaded_at.set(config::certificates::now());
@@ -356,11 +351,25 @@ fn serve(
         connections,
         ..
     } = shared;
-    announce(&config, &catalog, &plan, connections_max, &addresses, hints).map_err(failure)?;
+    announce(
+        &config,
+        &catalog,
+        &plan,
+        connections_max,
+        &addresses,
+        admin.address(),
+        hints,
+    )
+    .map_err(failure)?;
 
     let workers = Workers::new(workers);
     let readiness = Readiness::default();
     readiness.set(State::Ready);
+    let in_force = Arc::new(InForce::new(
+        file.as_ref().map(|(path, _)| path.clone()),
+        running,
+        Arc::clone(&catalog),
+    ));
     let source = file.map(|(path, carried)| {
         Box::new(FileSource {
             path,
@@ -374,10 +383,15 @@ fn serve(
             tickets,
             access_log: access_log.clone(),
             levels,
-            running,
+            in_force: Arc::clone(&in_force),
         }) as Box<dyn Source>
     });
-    let reloader = Reloader::new(source, config.drain.clone(), reloads);
+    let reloader = Reloader::new(
+        source,
+        config.drain.clone(),
+        reloads,
+        Some(Arc::clone(&in_force)),
+    );
     control::run(Control {
         workers: &workers,
         signals,
@@ -386,6 +400,7 @@ fn serve(
         access_log,
         readiness,
         reloader,
+        in_force,
     })
     .map_err(failure)?;
     workers.join();
@@ -420,8 +435,8 @@ fn cores(wanted: &[usize]) -> Result<Vec<core_affinity::CoreId>, Failure> {
 }
 
 /// Descriptors of the process that are not for connections: standard streams, signals, logs, the control thread's ring,
-/// the admin socket with a few callers, name resolution.
-const DESCRIPTORS_RESERVED: usize = 40;
+/// the two admin listeners with sixteen callers each, name resolution.
+const DESCRIPTORS_RESERVED: usize = 64;
 
 /// Those of one worker: two rings and what wakes them; and for each listener its socket, a duplicate and a reserve.
 const DESCRIPTORS_OF_WORKER: usize = 8;
@@ -464,6 +479,7 @@ fn announce(
     plan: &Plan,
     connections_max: usize,
     listeners: &[(Scheme, SocketAddr)],
+    admin: Option<SocketAddr>,
     hints: &[String],
 ) -> io::Result<()> {
     let mut out = io::stdout().lock();
@@ -492,6 +508,9 @@ fn announce(
             "ws"
         };
         writeln!(out, "listening on {scheme}://{address}")?;
+    }
+    if let Some(address) = admin {
+        writeln!(out, "status page on http://{address}/")?;
     }
     writeln!(out, "ready")?;
     out.flush()

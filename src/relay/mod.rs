@@ -120,7 +120,7 @@ impl Prepared {
                         adopt_per_turn = limits.adopt_per_turn;
                         relay.limit(bounds(&limits));
                     }
-                    Ok(Command::List(filter, reply)) => relay.list(Listing::new(filter, reply)),
+                    Ok(Command::List(question, reply)) => relay.list(Listing::new(question, reply)),
                     Ok(Command::End { id, code, reply }) => drop(reply.send(relay.end(id, code))),
                     Ok(Command::Stop) => {
                         relay.stop();

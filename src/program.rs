@@ -32,6 +32,7 @@ use crate::reload::FileSource;
 use crate::remote;
 use crate::sys;
 use crate::tls::Tickets;
+use crate::top;
 use crate::uring::probe::probe;
 use crate::worker::{self, Plan, Workers};
 
@@ -53,6 +54,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::Proxy(proxy) => run_proxy(proxy),
         Command::Reload(command) => remote::reload(&command).map_err(failure),
         Command::Tunnels(command) => remote::tunnels(&command).map_err(failure),
+        Command::Top(command) => top::run(&command).map_err(failure),
         Command::Close(command) => remote::close(&command).map_err(failure),
         Command::Drain(command) => remote::drain(&command).map_err(failure),
         Command::Call(call) => return call::run(call),

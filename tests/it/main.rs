@@ -36,4 +36,5 @@ mod status_page;
 mod stop;
 mod tables;
 mod tls;
+mod top;
 mod tuning;

@@ -42,7 +42,7 @@ type Failure = Box<dyn Display>;
 /// Runs the command of `cli`, and says how it went.
 pub fn main(cli: Cli) -> ExitCode {
     if cli.version {
-        return exit(print_version());
+        return commands::print(&version(), ExitCode::SUCCESS);
     }
     let result = match cli.command.unwrap_or(Command::Demo) {
         Command::Demo => run_demo(),
@@ -59,7 +59,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::Drain(command) => remote::drain(&command).map_err(failure),
         Command::Call(call) => return call::run(call),
         Command::Doctor(doctor) => return doctor::run(&doctor),
-        Command::Man(man) => write_manual(man.dir.as_deref()),
+        Command::Man(man) => commands::write_manual(man.dir.as_deref()).map_err(failure),
     };
     exit(result)
 }
@@ -74,41 +74,28 @@ fn exit(result: Result<(), Failure>) -> ExitCode {
     }
 }
 
-fn print_version() -> Result<(), Failure> {
-    println!("ringgate {}", env!("CARGO_PKG_VERSION"));
+fn version() -> String {
     let build = if cfg!(debug_assertions) {
         "debug"
     } else {
         "release"
     };
-    println!(
-        "build: {build}, {}-{}",
-        std::env::consts::ARCH,
-        std::env::consts::OS
-    );
-    println!("kernel: {}", sys::kernel_release());
-    match probe() {
+    let rings = match probe() {
         Ok(features) => {
-            println!("io_uring: usable");
-            for (name, found) in features.list() {
-                println!("  {name}: {}", if found { "yes" } else { "no" });
-            }
+            let list = features.list().into_iter();
+            let found = list
+                .map(|(name, found)| format!("\n  {name}: {}", if found { "yes" } else { "no" }));
+            format!("usable{}", found.collect::<String>())
         }
-        Err(error) => println!("io_uring: {error}"),
-    }
-    Ok(())
-}
-
-/// The manual, made of what `--help` says, so that the two cannot differ.
-fn write_manual(dir: Option<&Path>) -> Result<(), Failure> {
-    let command = <Cli as clap::CommandFactory>::command();
-    match dir {
-        Some(dir) => clap_mangen::generate_to(command, dir)
-            .map_err(|error| failure(format!("{}: {error}", dir.display()))),
-        None => clap_mangen::Man::new(command)
-            .render(&mut io::stdout().lock())
-            .map_err(failure),
-    }
+        Err(error) => error.to_string(),
+    };
+    format!(
+        "ringgate {}\nbuild: {build}, {}-{}\nkernel: {}\nio_uring: {rings}\n",
+        env!("CARGO_PKG_VERSION"),
+        std::env::consts::ARCH,
+        std::env::consts::OS,
+        sys::kernel_release(),
+    )
 }
 
 fn run_file(path: &Path) -> Result<(), Failure> {

@@ -157,7 +157,12 @@ fn table(answer: &Json) -> String {
     out + &format!("{total}, {} shown\n", tunnels.len())
 }
 
-fn print(text: &str) -> Result<(), Failure> {
-    let printed = io::stdout().lock().write_all(text.as_bytes());
-    printed.map_err(|error| Failure(error.to_string()))
+/// A reader who has seen enough (`| head`) is no failure.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure(format!("standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
 }

@@ -8,7 +8,7 @@ mod sample;
 mod table;
 mod terminal;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,8 +17,8 @@ use self::picture::{Picture, Size};
 use self::sample::{Sample, Sort};
 use self::terminal::{Event, Key, Terminal, Waker};
 use crate::cli::Top;
-use crate::remote::Failure;
 use crate::remote::ask::Door;
+use crate::remote::{self, Failure};
 
 /// How far the columns of a table go that is printed for no terminal.
 const PLAIN_COLUMNS: usize = 160;
@@ -50,8 +50,7 @@ fn print_once(door: &Door, interval: Duration, first: Sample) -> Result<(), Fail
         .iter()
         .map(|line| format!("{}\n", line.text))
         .collect();
-    let printed = io::stdout().lock().write_all(text.as_bytes());
-    printed.map_err(|error| Failure(error.to_string()))
+    remote::print(&text)
 }
 
 /// The picture until somebody has seen enough.

@@ -15,6 +15,8 @@ use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SI
 use signal_hook::low_level::{emulate_default_handler, pipe};
 
 use super::picture::{Line, Size, Style};
+use crate::cli::Color;
+use crate::commands::is_coloured;
 
 /// Another screen, no cursor, no wrapping; and back (xterm's private modes, which all terminals of today have).
 const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l";
@@ -85,7 +87,7 @@ impl Terminal {
             woken,
             signals,
             keys,
-            coloured: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            coloured: is_coloured(Color::Auto, &io::stdout()),
         };
         terminal.prepare()?;
         Ok((terminal, Waker(waker)))

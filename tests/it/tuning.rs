@@ -385,6 +385,19 @@ fn package_has_the_version_of_the_program() {
 }
 
 #[test]
+fn package_has_every_folder_that_does_not_build_from_the_source() {
+    let manifest = include_str!("../../Cargo.toml");
+    for entry in fs::read_dir(TUNING).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() && name != "docker" && name != "debian" {
+            let target = format!("\"usr/share/ringgate/tuning/{name}/\"");
+            assert!(manifest.contains(&target), "not packaged: {name}");
+        }
+    }
+}
+
+#[test]
 fn every_setting_says_why_and_how_to_undo_it() {
     for file in [
         "sysctl.d/60-ringgate.conf",

@@ -136,7 +136,7 @@
     { title: 'Ended a second', lines: [(s, b) => perSecond(s, b, (x) => sum(x.tunnels.closed))], write: rate,
       sub: (s) => `${count(sum(s.tunnels.closed))} since the start` },
     { title: 'Messages a second', lines: [(s, b) => perSecond(s, b, both('from_client', 'messages')), (s, b) => perSecond(s, b, both('from_backend', 'messages'))],
-      write: rate, pair: ['in', 'out'], sub: () => 'in from clients, out to them' },
+      write: rate, pair: ['in', 'out'], sub: () => 'from and to clients' },
     { title: 'Bytes a second', lines: [(s, b) => perSecond(s, b, both('from_client', 'bytes')), (s, b) => perSecond(s, b, both('from_backend', 'bytes'))],
       write: bytes, pair: ['in', 'out'], sub: (s) => `${bytes(s.memory.resident_bytes)} resident` },
     { title: 'Handshakes', lines: [(s) => quantile(s, recent(s, 10000), 0.5), (s) => quantile(s, recent(s, 10000), 0.99)],
@@ -374,7 +374,7 @@
       return el('div', { class: drain.cancelled ? 'drain cancelled' : 'drain' },
         el('div', { class: 'line' }, el('span', {}, `${drain.drain}: ${drain.which}`), el('span', { class: 'quiet' }, `over ${drain.over}`)),
         track,
-        el('p', { class: 'quiet' }, `${count(drain.closed)} told to close, ${count(drain.left_by_themselves)} left by themselves, ${ending} of ${count(drain.chosen)}`));
+        el('p', { class: 'quiet' }, `${count(drain.closed)} told to close, ${count(drain.left_by_themselves)} left by themselves, ${ending}; ${count(drain.chosen)} in all`));
     }));
   };
 

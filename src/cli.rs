@@ -68,6 +68,9 @@ pub enum Command {
     Reload(Reload),
     /// List the open tunnels of a running program
     Tunnels(Tunnels),
+    /// Watch a running program: rates, APIs, backends, slow readers, why sockets end
+    #[command(after_help = TOP_KEYS)]
+    Top(Top),
     /// Close one tunnel politely, with a Close frame to both sides
     Close(Close),
     /// Close tunnels politely, spread over a time; alone, show the drains so far
@@ -86,9 +89,17 @@ pub enum Command {
 /// Where the running program is asked.
 #[derive(Args, Debug)]
 pub struct Socket {
-    /// Its admin socket. Default: admin.socket of the configuration file
+    /// Its admin socket. Default: admin.socket of the configuration file, or else its admin.listen
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
+
+    /// Its admin listener on loopback, as http://127.0.0.1:9901, instead of the socket
+    #[arg(long, value_name = "URL", conflicts_with = "socket")]
+    pub admin: Option<String>,
+
+    /// The file with the token for --admin. Default: admin.token_file of the configuration file
+    #[arg(long, value_name = "FILE", requires = "admin")]
+    pub token_file: Option<PathBuf>,
 
     /// The configuration file
     #[arg(
@@ -146,6 +157,26 @@ pub struct Tunnels {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+const TOP_KEYS: &str = "\
+Keys:
+  q, Escape, Ctrl-C  leave
+  s                  sort APIs by the next of: open, messages, bytes, failures
+  space              hold the picture, and let it go on";
+
+#[derive(Args, Debug)]
+pub struct Top {
+    #[command(flatten)]
+    pub socket: Socket,
+
+    /// Print one picture and leave, as is done where standard output is no terminal
+    #[arg(long, visible_alias = "batch")]
+    pub once: bool,
+
+    /// How often it is asked (200ms to 60s)
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]
+    pub interval: Duration,
 }
 
 #[derive(Args, Debug)]
@@ -401,6 +432,13 @@ fn idle_timeout(text: &str) -> Result<Duration, String> {
     } else {
         Err(allowed())
     }
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let range = Duration::from_millis(200)..=Duration::from_secs(60);
+    let time = crate::document::quantity::parse_duration(text);
+    time.filter(|time| range.contains(time))
+        .ok_or_else(|| "allowed: 200ms to 60s, for example 2s".to_owned())
 }
 
 #[cfg(test)]

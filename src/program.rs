@@ -13,7 +13,8 @@ use crate::catalog::{self, BackendPath, Carried, Catalog, Forward, Member, Schem
 use crate::cli::{Cli, Command, Proxy};
 use crate::commands;
 use crate::config::{self, AccessLog as AccessLogConfig, Config, Running, Scheme};
-use crate::control::admin::AdminSocket;
+use crate::control::admin::Doors;
+use crate::control::in_force::InForce;
 use crate::control::reload::{Reloader, Source};
 use crate::control::resolver::Resolver;
 use crate::control::signals::Signals;
@@ -31,6 +32,7 @@ use crate::reload::FileSource;
 use crate::remote;
 use crate::sys;
 use crate::tls::Tickets;
+use crate::top;
 use crate::uring::probe::probe;
 use crate::worker::{self, Plan, Workers};
 
@@ -52,6 +54,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::Proxy(proxy) => run_proxy(proxy),
         Command::Reload(command) => remote::reload(&command).map_err(failure),
         Command::Tunnels(command) => remote::tunnels(&command).map_err(failure),
+        Command::Top(command) => top::run(&command).map_err(failure),
         Command::Close(command) => remote::close(&command).map_err(failure),
         Command::Drain(command) => remote::drain(&command).map_err(failure),
         Command::Call(call) => return call::run(call),
@@ -288,13 +291,7 @@ fn serve(
         let log = &config.log.access;
         failure(format!("log.access {log}: {error}"))
     })?;
-    let admin = config
-        .admin
-        .socket
-        .as_deref()
-        .map(AdminSocket::bind)
-        .transpose()
-        .map_err(failure)?;
+    let admin = Doors::open(&config.admin).map_err(failure)?;
     let facts = ProcessFacts::new(&config, connections_max, SystemTime::now());
     let reloads = Arc::<ReloadMetrics>::default();
     reloads.loaded_at.set(config::certificates::now());
@@ -347,11 +344,25 @@ fn serve(
         connections,
         ..
     } = shared;
-    announce(&config, &catalog, &plan, connections_max, &addresses, hints).map_err(failure)?;
+    announce(
+        &config,
+        &catalog,
+        &plan,
+        connections_max,
+        &addresses,
+        admin.address(),
+        hints,
+    )
+    .map_err(failure)?;
 
     let workers = Workers::new(workers);
     let readiness = Readiness::default();
     readiness.set(State::Ready);
+    let in_force = Arc::new(InForce::new(
+        file.as_ref().map(|(path, _)| path.clone()),
+        running,
+        Arc::clone(&catalog),
+    ));
     let source = file.map(|(path, carried)| {
         Box::new(FileSource {
             path,
@@ -365,10 +376,15 @@ fn serve(
             tickets,
             access_log: access_log.clone(),
             levels,
-            running,
+            in_force: Arc::clone(&in_force),
         }) as Box<dyn Source>
     });
-    let reloader = Reloader::new(source, config.drain.clone(), reloads);
+    let reloader = Reloader::new(
+        source,
+        config.drain.clone(),
+        reloads,
+        Some(Arc::clone(&in_force)),
+    );
     control::run(Control {
         workers: &workers,
         signals,
@@ -377,6 +393,7 @@ fn serve(
         access_log,
         readiness,
         reloader,
+        in_force,
     })
     .map_err(failure)?;
     workers.join();
@@ -411,8 +428,8 @@ fn cores(wanted: &[usize]) -> Result<Vec<core_affinity::CoreId>, Failure> {
 }
 
 /// Descriptors of the process that are not for connections: standard streams, signals, logs, the control thread's ring,
-/// the admin socket with a few callers, name resolution.
-const DESCRIPTORS_RESERVED: usize = 40;
+/// the two admin listeners with sixteen callers each, name resolution.
+const DESCRIPTORS_RESERVED: usize = 64;
 
 /// Those of one worker: two rings and what wakes them; and for each listener its socket, a duplicate and a reserve.
 const DESCRIPTORS_OF_WORKER: usize = 8;
@@ -455,6 +472,7 @@ fn announce(
     plan: &Plan,
     connections_max: usize,
     listeners: &[(Scheme, SocketAddr)],
+    admin: Option<SocketAddr>,
     hints: &[String],
 ) -> io::Result<()> {
     let mut out = io::stdout().lock();
@@ -483,6 +501,9 @@ fn announce(
             "ws"
         };
         writeln!(out, "listening on {scheme}://{address}")?;
+    }
+    if let Some(address) = admin {
+        writeln!(out, "status page on http://{address}/")?;
     }
     writeln!(out, "ready")?;
     out.flush()

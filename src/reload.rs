@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use crate::catalog::{self, Carried, Loaded, Succession};
 use crate::close::DrainCause;
-use crate::config::{self, Config, RemovedApis, Running};
+use crate::config::{self, Config, RemovedApis};
+use crate::control::in_force::InForce;
 use crate::control::reload::{Mistakes, Next, Source};
 use crate::edge::{self, Change, Connections, EdgeHandle, Generation, Opened};
 use crate::observe::access_log::{self, AccessLog};
@@ -33,7 +34,7 @@ pub struct FileSource {
     pub tickets: Tickets,
     pub access_log: AccessLog,
     pub levels: Levels,
-    pub running: Running,
+    pub in_force: Arc<InForce>,
 }
 
 impl Source for FileSource {
@@ -112,7 +113,10 @@ impl FileSource {
                 new.limits.connections_max > self.connections_made_for,
                 "a larger limits.connections_max",
             ),
-            (old.admin != new.admin, "[admin]"),
+            (
+                (&old.admin.socket, old.admin.listen) != (&new.admin.socket, new.admin.listen),
+                "admin.socket and admin.listen",
+            ),
             (log(old) != log(new), "log.format and log.queue_lines_max"),
         ];
         let file = self.path.display();
@@ -191,9 +195,10 @@ impl FileSource {
             max => max,
         };
         let (access_log, levels) = (self.access_log.clone(), self.levels.clone());
-        let running = self.running.clone();
         let limits = worker::relay_limits(&config, self.connections_made_for);
+        let in_force = Arc::clone(&self.in_force);
         let swap = move || {
+            in_force.replace(Arc::clone(&config), Arc::clone(&generation.catalog));
             let changes = Arc::new(succession.changes);
             for ((edge, relay), opened) in workers.iter().zip(opened) {
                 relay.limit(limits);
@@ -212,7 +217,6 @@ impl FileSource {
                 access_log.move_to(opened);
             }
             levels.set(&config.log.level);
-            running.set(Arc::clone(&config));
             config.drain.clone()
         };
         Next {

@@ -1,25 +1,23 @@
-//! Commands for a program that runs: they ask its admin socket, and print what it says.
+//! Commands for a program that runs: they ask its admin listener, and print what it says.
 #![forbid(unsafe_code)]
 
-use std::io::{self, Read, Write};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+pub(crate) mod ask;
+
+use std::io::{self, Write};
 use std::time::Duration;
 
 use serde_json::Value as Json;
 
-use crate::cli::{Close, Drain, Reload, Socket, Tunnels};
-use crate::document::{Node, Value, parse_toml, plural};
+use self::ask::{Door, Query};
+use crate::cli::{Close, Drain, Reload, Tunnels};
+use crate::document::plural;
 
 /// A reload of a large configuration is the slowest of all answers.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Most bytes of an answer: ten thousand tunnels, several times over.
-const ANSWER_BYTES_MAX: u64 = 64 << 20;
-
 /// Why there is no good answer, for a person.
 #[derive(Debug)]
-pub struct Failure(String);
+pub struct Failure(pub(crate) String);
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -38,7 +36,8 @@ pub fn tunnels(command: &Tunnels) -> Result<(), Failure> {
     query.add("idle_for", command.idle_for.as_deref());
     query.add("sort", Some(&command.sort));
     query.add("limit", Some(&command.limit.to_string()));
-    let answer = ask(&command.socket, "GET", &query.on("/v1/tunnels"))?;
+    let answer =
+        Door::find(&command.socket)?.ask("GET", &query.on("/v1/tunnels"), ANSWER_TIMEOUT)?;
     if command.json {
         return print(&format!("{answer}\n"));
     }
@@ -48,7 +47,7 @@ pub fn tunnels(command: &Tunnels) -> Result<(), Failure> {
 /// Closes one tunnel.
 pub fn close(command: &Close) -> Result<(), Failure> {
     let path = format!("/v1/tunnels/{}?code={}", command.id, command.code);
-    ask(&command.socket, "DELETE", &path)?;
+    Door::find(&command.socket)?.ask("DELETE", &path, ANSWER_TIMEOUT)?;
     print(&format!("closing {} with {}\n", command.id, command.code))
 }
 
@@ -70,7 +69,7 @@ pub fn drain(command: &Drain) -> Result<(), Failure> {
             ("POST", query.on("/v1/drains"))
         }
     };
-    let answer = ask(&command.socket, method, &path)?;
+    let answer = Door::find(&command.socket)?.ask(method, &path, ANSWER_TIMEOUT)?;
     let shown = match answer["drains"].as_array() {
         Some(drains) if drains.is_empty() => "no drain has been ordered\n".to_owned(),
         Some(drains) => drains.iter().map(progress).collect(),
@@ -81,7 +80,7 @@ pub fn drain(command: &Drain) -> Result<(), Failure> {
 
 /// Has the configuration read again.
 pub fn reload(command: &Reload) -> Result<(), Failure> {
-    let answer = ask(&command.socket, "POST", "/v1/reload")?;
+    let answer = Door::find(&command.socket)?.ask("POST", "/v1/reload", ANSWER_TIMEOUT)?;
     let summary = answer["reloaded"].as_str().unwrap_or_default();
     print(&format!("reloaded: {summary}\n"))
 }
@@ -158,109 +157,12 @@ fn table(answer: &Json) -> String {
     out + &format!("{total}, {} shown\n", tunnels.len())
 }
 
-fn print(text: &str) -> Result<(), Failure> {
-    let printed = io::stdout().lock().write_all(text.as_bytes());
-    printed.map_err(|error| Failure(error.to_string()))
-}
-
-/// The parameters of a request.
-#[derive(Default)]
-struct Query(String);
-
-impl Query {
-    fn add(&mut self, name: &str, value: Option<&str>) {
-        let Some(value) = value else { return };
-        let separator = if self.0.is_empty() { '?' } else { '&' };
-        self.0.push(separator);
-        self.0.push_str(name);
-        self.0.push('=');
-        for byte in value.bytes() {
-            if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {
-                self.0.push(char::from(byte));
-            } else {
-                self.0.push_str(&format!("%{byte:02X}"));
-            }
+/// A reader who has seen enough (`| head`) is no failure.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure(format!("standard output: {error}")))
         }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn on(&self, path: &str) -> String {
-        format!("{path}{}", self.0)
-    }
-}
-
-/// The JSON of a good answer.
-fn ask(socket: &Socket, method: &str, path: &str) -> Result<Json, Failure> {
-    let at = place(socket)?;
-    let failed = |error: io::Error| {
-        Failure(format!(
-            "admin socket {}: {error}; is the program running?",
-            at.display()
-        ))
-    };
-    let text = exchange(&at, method, path).map_err(failed)?;
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-    let status = head.split(' ').nth(1).unwrap_or_default();
-    let answer: Json = serde_json::from_str(body).unwrap_or_default();
-    if status.starts_with('2') {
-        return Ok(answer);
-    }
-    let error = answer["error"].as_str().unwrap_or_else(|| body.trim());
-    let mut said = format!("{error} ({status})");
-    for line in answer["complaints"].as_array().into_iter().flatten() {
-        said.push('\n');
-        said.push_str(line.as_str().unwrap_or_default());
-    }
-    Err(Failure(said))
-}
-
-fn exchange(at: &Path, method: &str, path: &str) -> io::Result<String> {
-    let mut stream = UnixStream::connect(at)?;
-    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-    let request =
-        format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes())?;
-    let mut text = String::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_string(&mut text)?;
-    Ok(text)
-}
-
-/// The socket that was named, or that of the configuration file.
-fn place(socket: &Socket) -> Result<PathBuf, Failure> {
-    if let Some(path) = &socket.socket {
-        return Ok(path.clone());
-    }
-    let file = socket.config.display().to_string();
-    let text = std::fs::read_to_string(&socket.config);
-    let text = text.map_err(|error| {
-        Failure(format!(
-            "{file}: {error}; name it with -c, or the socket with --socket"
-        ))
-    })?;
-    let socket = admin_socket(&file, &text).ok_or_else(|| {
-        Failure(format!(
-            "{file} has no admin.socket; add one, or name it with --socket"
-        ))
-    })?;
-    let beside = Path::new(&file).parent().unwrap_or_else(|| Path::new(""));
-    Ok(beside.join(socket))
-}
-
-/// `admin.socket` of a file that may be wrong elsewhere: that is what the program is asked about.
-fn admin_socket(file: &str, text: &str) -> Option<String> {
-    let (root, _) = parse_toml(file, text);
-    let entry = |node: &Node, key: &str| match &node.value {
-        Value::Table(entries) => entries
-            .iter()
-            .find(|entry| entry.key == key)
-            .map(|entry| entry.node.clone()),
-        _ => None,
-    };
-    match entry(&entry(&root, "admin")?, "socket")?.value {
-        Value::Text(path) => Some(path),
-        _ => None,
+        _ => Ok(()),
     }
 }

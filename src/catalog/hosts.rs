@@ -18,6 +18,13 @@ pub(super) enum Hosts {
     Known(Box<Known>),
 }
 
+/// Nobody is let in.
+impl Default for Hosts {
+    fn default() -> Self {
+        Self::Known(Box::default())
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Known {
     /// The group DEFAULT, if it has APIs.

@@ -51,7 +51,7 @@ use hosts::Hosts;
 use matcher::Group;
 
 /// Everything that is served. Immutable: a reload builds a new one.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Catalog {
     hosts: Hosts,
     groups: Vec<Group>,

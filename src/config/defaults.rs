@@ -231,6 +231,16 @@ pub const TABLE: &[(&str, &str, &str)] = &[
         "its place is the operator's choice, and so are its permissions",
     ),
     (
+        "admin.listen",
+        "",
+        "a loopback address for browsers and scrapers; every process of the box can reach it, so it wants a token",
+    ),
+    (
+        "admin.token_file",
+        "",
+        "the token for `admin.listen`; read again at a reload",
+    ),
+    (
         "log.level",
         r#""info""#,
         "starts, stops and trouble; nothing per connection",
@@ -339,7 +349,12 @@ pub(super) fn config() -> Config {
             removed_apis: RemovedApis::Keep,
             pace: Pace::Gentle,
         },
-        admin: Admin { socket: None },
+        admin: Admin {
+            socket: None,
+            listen: None,
+            token_file: None,
+            token: None,
+        },
         log: Log {
             format: LogFormat::Text,
             level: "info".to_owned(),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use super::text::{self, CertificateFiles, DefinitionFiles, Draft};
-use super::{Certificate, Config, Fingerprint, certificates, glob};
+use super::{Certificate, Config, Fingerprint, Token, certificates, glob};
 use crate::document::{Complaint, Place};
 
 /// A definition file is text that people and consoles write; above this it is something else.
@@ -72,6 +72,7 @@ pub(super) fn open(path: &Path) -> Opened {
         certificates,
         definitions,
         ca,
+        token,
         mut complaints,
     } = text::read(&file, &text);
     for files in &certificates {
@@ -81,6 +82,12 @@ pub(super) fn open(path: &Path) -> Opened {
     }
     if let (Some(path), Some(place)) = (&config.backends.ca, &ca) {
         complaints.extend(check_ca(path, place));
+    }
+    if let (Some(path), Some(place)) = (&config.admin.token_file, &token) {
+        match Token::read(path) {
+            Ok(token) => config.admin.token = Some(token),
+            Err(problem) => complaints.push(problem.complaint(path, place)),
+        }
     }
     let sources = sources(&definitions, &mut complaints);
     config.fingerprint = Some(fingerprint(&text, &config, &sources));

@@ -11,6 +11,7 @@ mod glob;
 mod memory;
 mod running;
 mod text;
+mod token;
 mod x509;
 
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ pub(crate) use files::Opened;
 pub use files::{Loaded, Source};
 pub use memory::MemoryBounds;
 pub use running::{Fingerprint, Running};
+pub use token::{Token, TokenProblem};
 pub(crate) use x509::days_since_1970;
 
 /// The protocol a client came by, or a backend is spoken to with: `Http` is `ws`, `Https` is `wss` (spec 1.1).
@@ -447,8 +449,14 @@ pub enum RemovedApis {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
-    /// Unix socket of the admin listener; `None` for no admin listener.
+    /// Unix socket of the admin listener; `None` for none.
     pub socket: Option<PathBuf>,
+    /// Loopback address on which the admin listener answers those who have the token; `None` for none.
+    pub listen: Option<SocketAddr>,
+    /// The file that the token is in. Present where `listen` is.
+    pub token_file: Option<PathBuf>,
+    /// What is in it, once it has been opened.
+    pub token: Option<Token>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

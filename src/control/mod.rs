@@ -1,6 +1,7 @@
-//! The control thread: it answers the admin socket, waits for signals, and leads the way out.
+//! The control thread: it answers the admin listener, waits for signals, and leads the way out.
 
 pub mod admin;
+pub mod in_force;
 pub mod reload;
 pub mod resolver;
 pub mod signals;
@@ -17,7 +18,8 @@ use futures_channel::mpsc::{Receiver, channel};
 use monoio::time::{sleep, timeout};
 use monoio::{IoUringDriver, RuntimeBuilder};
 
-use self::admin::{Admin, AdminSocket, Operations, Request};
+use self::admin::{Admin, Doors, Operations, Request};
+use self::in_force::InForce;
 use self::reload::Reloader;
 use self::signals::{Signal, Signals};
 use crate::config;
@@ -77,11 +79,12 @@ pub trait Workers {
 pub struct Control<W> {
     pub workers: W,
     pub signals: Signals,
-    pub admin: Option<AdminSocket>,
+    pub admin: Doors,
     pub registry: Registry,
     pub access_log: AccessLog,
     pub readiness: Readiness,
     pub reloader: Reloader,
+    pub in_force: Arc<InForce>,
 }
 
 /// Serves until a signal has stopped the workers. Returning at all is a success: the process exits with 0.
@@ -106,18 +109,14 @@ impl<W: Workers> Control<W> {
             access_log,
             readiness,
             mut reloader,
+            in_force,
         } = self;
         let mut signals = signals.listen()?;
         let (asked, mut requests) = channel(REQUESTS_MAX);
+        let operations = Operations::new(workers.relays(), asked);
+        let telling = Admin::new(registry, readiness.clone(), operations, in_force);
         // Held to the end: dropping it removes the socket's file.
-        let _admin = match admin {
-            Some(socket) => {
-                let operations = Operations::new(workers.relays(), asked);
-                let admin = Rc::new(Admin::new(registry, readiness.clone(), operations));
-                Some(admin.serve(socket)?)
-            }
-            None => None,
-        };
+        let _serving = Rc::new(telling).serve(admin)?;
         supervisor::ready("serving");
         let signal = wait_for_stop(&mut signals, &mut requests, &access_log, &mut reloader);
         let chores = race(give_memory_back(&workers), supervisor::watchdog());
@@ -379,7 +378,7 @@ mod tests {
             for signal in [Signal::Reload, Signal::ReopenLogs, Signal::Stop] {
                 sender.try_send(signal).unwrap();
             }
-            let mut reloader = Reloader::new(None, within(Duration::ZERO), Arc::default());
+            let mut reloader = Reloader::new(None, within(Duration::ZERO), Arc::default(), None);
             let (_asked, mut requests) = channel(1);
             let stop = wait_for_stop(&mut signals, &mut requests, &log, &mut reloader).await;
             assert_eq!(stop, Stop::Politely);

@@ -8,6 +8,7 @@ use std::thread;
 
 use futures_channel::oneshot;
 
+use super::in_force::InForce;
 use super::supervisor;
 use crate::config;
 use crate::observe::metrics::ReloadMetrics;
@@ -63,6 +64,8 @@ pub struct Reloader {
     waiting: Vec<Waiter>,
     waiting_again: Vec<Waiter>,
     metrics: Arc<ReloadMetrics>,
+    /// Who is told how it went, besides those who wait.
+    in_force: Option<Arc<InForce>>,
 }
 
 impl fmt::Debug for Reloader {
@@ -78,6 +81,7 @@ impl Reloader {
         source: Option<Box<dyn Source>>,
         drain: config::Drain,
         metrics: Arc<ReloadMetrics>,
+        in_force: Option<Arc<InForce>>,
     ) -> Self {
         Self {
             source: source.map_or(At::Nowhere, At::Here),
@@ -86,6 +90,7 @@ impl Reloader {
             waiting: Vec::new(),
             waiting_again: Vec::new(),
             metrics,
+            in_force,
         }
     }
 
@@ -188,6 +193,9 @@ impl Reloader {
     }
 
     fn tell(&mut self, outcome: &Result<String, Mistakes>) {
+        if let Some(in_force) = &self.in_force {
+            in_force.note(outcome);
+        }
         for waiter in self.waiting.drain(..) {
             // Whoever asked may have left.
             drop(waiter.send(outcome.clone()));
@@ -242,6 +250,7 @@ mod tests {
                 Some(Box::new(source)),
                 Config::base().drain,
                 Arc::clone(&metrics),
+                None,
             );
             reloader.begin();
             // Asked for twice more meanwhile, which one more reload answers.
@@ -263,7 +272,7 @@ mod tests {
 
     #[test]
     fn without_a_file_nothing_is_reloaded() {
-        let mut reloader = Reloader::new(None, Config::base().drain, Arc::default());
+        let mut reloader = Reloader::new(None, Config::base().drain, Arc::default(), None);
         reloader.begin();
         assert!(matches!(reloader.source, At::Nowhere));
     }

@@ -7,6 +7,7 @@ mod page;
 mod process;
 mod relay;
 mod series;
+mod summary;
 #[cfg(test)]
 mod tests;
 

@@ -12,7 +12,7 @@ use futures_channel::oneshot;
 use super::Limits;
 use super::drain::DrainOrder;
 use super::handover::Tunnel;
-use super::listing::{Filter, Listed};
+use super::listing::{Listed, Question};
 use super::policy::PolicyChanges;
 use crate::connections::Place;
 use crate::observe::request_id::RequestId;
@@ -28,7 +28,7 @@ pub(super) enum Command {
     /// Other bounds for all tunnels.
     Limit(Limits),
     /// Which tunnels are open?
-    List(Arc<Filter>, oneshot::Sender<Listed>),
+    List(Arc<Question>, oneshot::Sender<Listed>),
     /// Close this tunnel, if it is here, with this code.
     End {
         id: RequestId,
@@ -107,9 +107,9 @@ impl RelayHandle {
     }
 
     /// Asks which tunnels are open. No answer means that the relay has ended.
-    pub fn list(&self, filter: &Arc<Filter>) -> oneshot::Receiver<Listed> {
+    pub fn list(&self, question: &Arc<Question>) -> oneshot::Receiver<Listed> {
         let (reply, listed) = oneshot::channel();
-        self.tell(Command::List(Arc::clone(filter), reply));
+        self.tell(Command::List(Arc::clone(question), reply));
         listed
     }
 

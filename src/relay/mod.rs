@@ -125,7 +125,7 @@ impl Prepared {
                         relay.limit(bounds(&limits));
                         relay.report_every(limits.report_every);
                     }
-                    Ok(Command::List(filter, reply)) => relay.list(Listing::new(filter, reply)),
+                    Ok(Command::List(question, reply)) => relay.list(Listing::new(question, reply)),
                     Ok(Command::End { id, code, reply }) => drop(reply.send(relay.end(id, code))),
                     Ok(Command::Stop) => {
                         relay.stop();

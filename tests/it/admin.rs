@@ -1,12 +1,15 @@
 //! The admin socket of the running program.
 
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use serde_json::Value;
 
 use crate::support::backend::Backend;
+use crate::support::client;
 use crate::support::frame::{CLOSE, PING, TEXT, close, masked};
-use crate::support::program::{Ringgate, command};
+use crate::support::program::{Ringgate, command, output_of};
+use crate::support::python;
 use crate::support::settings::Settings;
 use crate::support::{TRANSPORTS, Transport};
 
@@ -23,7 +26,7 @@ fn probes_answer() {
     for (path, status, body) in [
         ("/livez", 200, "ok\n"),
         ("/readyz", 200, "ready\n"),
-        ("/nothing", 404, "Not Found\n"),
+        ("/nothing", 404, "{\"error\":\"there is no /nothing\"}\n"),
     ] {
         let (answered, head, text) = program.admin(path);
         assert_eq!((answered, text.as_str()), (status, body), "{path}");
@@ -157,6 +160,7 @@ fn open_tunnels_are_listed_with_what_they_carried() {
         ("backend=127.0.0.1:1", 0),
         ("older_than=1h", 0),
         ("sort=bytes&offset=2", 3),
+        ("sort=waiting&waiting_over=0", 0),
     ] {
         let (status, found) = ask(&program, "GET", &format!("/v1/tunnels?{query}"));
         assert_eq!((status, &found["total"]), (200, &total.into()), "{query}");
@@ -235,6 +239,69 @@ fn a_drain_is_ordered_watched_and_cancelled() {
     assert_eq!(client.read_frame().payload, b"x");
     assert_eq!(ask(&program, "PUT", "/v1/drains").0, 405);
     assert_eq!(ask(&program, "GET", "/v1/nothing").0, 404);
+}
+
+#[test]
+fn the_api_is_as_it_is_described() {
+    if !python::available_with("jsonschema, openapi_spec_validator, rfc3339_validator") {
+        return;
+    }
+    let backend = echoing();
+    let program = Ringgate::run(&Settings::hello(backend.address));
+    let mut client = program.connect();
+    client.upgrade("/hello");
+    client.send(masked(TEXT, b"x"));
+    client.read_frame();
+    let mut refused = program.connect();
+    refused.ask(client::upgrade("/none", &[]));
+    program.await_metric("ringgate_tunnels", 1.0);
+    let (_, all) = ask(&program, "GET", "/v1/tunnels");
+    let tunnel = format!("/v1/tunnels/{}", all["tunnels"][0]["id"].as_str().unwrap());
+    let none = "/v1/tunnels/00000000000000000000000000000000";
+    // In this order: what is ordered shows in what follows.
+    let mut requests: Vec<String> = [
+        "GET /",
+        "GET /livez",
+        "GET /readyz",
+        "GET /metrics",
+        "GET /openapi.json",
+        "POST /v1/drains?all&over=10h",
+        "POST /v1/drains?api=API01&over=1h&cause=restart",
+        "GET /v1/drains",
+        "DELETE /v1/drains/1",
+        "DELETE /v1/drains/99",
+        "POST /v1/drains",
+        "POST /v1/reload",
+        "GET /v1/state",
+        "GET /v1/state?colour=red",
+        "GET /v1/config",
+        "GET /v1/apis?sort=open",
+        "GET /v1/backends",
+        "GET /v1/tunnels?sort=waiting",
+        "GET /v1/tunnels?client=nobody",
+    ]
+    .map(str::to_owned)
+    .into();
+    for (method, path) in [
+        ("GET", tunnel.as_str()),
+        ("GET", none),
+        ("DELETE", &format!("{tunnel}?code=1005")),
+        ("DELETE", &format!("{tunnel}?code=1008")),
+        ("DELETE", none),
+    ] {
+        requests.push(format!("{method} {path}"));
+    }
+    let check = |requests: &[String]| {
+        let mut command = Command::new("python3");
+        command.arg(python::script("openapi.py"));
+        command.arg(program.admin_socket()).args(requests);
+        let checked = output_of(&mut command);
+        assert_eq!(checked.code, Some(0), "{checked:?}");
+    };
+    check(&requests);
+    // A reload that fails, and what is told of it.
+    program.workspace.write("ringgate.toml", "nothing = 1\n");
+    check(&["POST /v1/reload", "GET /v1/state"].map(str::to_owned));
 }
 
 #[test]

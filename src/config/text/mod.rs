@@ -21,6 +21,8 @@ pub(super) struct Draft {
     pub(super) definitions: Vec<DefinitionFiles>,
     /// Where `backends.ca` stands.
     pub(super) ca: Option<Place>,
+    /// Where `admin.token_file` stands.
+    pub(super) token: Option<Place>,
     pub(super) complaints: Vec<Complaint>,
 }
 
@@ -53,6 +55,7 @@ pub(super) fn read(file: &str, text: &str) -> Draft {
             certificates: Vec::new(),
             definitions: Vec::new(),
             ca: None,
+            token: None,
             complaints: syntax_errors,
         },
         complaints: Complaints::plain(file),

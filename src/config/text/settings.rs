@@ -1,5 +1,6 @@
 //! The sections about the process itself: workers, limits, times, and how tunnels are treated.
 
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -284,6 +285,27 @@ impl Reader {
         if let Some(item) = table.take("socket") {
             self.draft.config.admin.socket = self.path(&item);
         }
+        let (listen, token) = (table.take("listen"), table.take("token_file"));
+        if let Some(item) = &listen {
+            self.draft.config.admin.listen = loopback(item, &mut self.complaints);
+        }
+        if let Some(item) = &token {
+            self.draft.config.admin.token_file = self.path(item);
+            self.draft.token = Some(item.place(&self.complaints));
+        }
+        match (listen, token) {
+            (Some(listen), None) => self.complaints.error(
+                &listen.place(&self.complaints),
+                "there is no token_file, and without a token it is never open",
+                "make one with `(umask 027; openssl rand -hex 32 > admin.token)`, and name it in admin.token_file",
+            ),
+            (None, Some(token)) => self.complaints.error(
+                &token.place(&self.complaints),
+                "there is no listen that would ask for the token; the unix socket goes by its file's permissions",
+                "add admin.listen = \"127.0.0.1:9901\", or leave token_file out",
+            ),
+            _ => {}
+        }
     }
 }
 
@@ -305,6 +327,25 @@ pub(super) fn tunnel(tunnel: &mut Tunnel, table: &mut Table<'_>, complaints: &mu
         .take("message_bytes_max")
         .and_then(|item| item.size(0..=1 << 40, complaints));
     set(&mut tunnel.message_bytes_max, size);
+}
+
+/// An address that nobody beyond the box can reach.
+fn loopback(item: &Item<'_>, complaints: &mut Complaints) -> Option<SocketAddr> {
+    let address: SocketAddr = item.parsed(
+        "an address and port such as 127.0.0.1:9901",
+        |text| text.parse().ok(),
+        complaints,
+    )?;
+    if !address.ip().is_loopback() {
+        let place = item.place(complaints);
+        complaints.error(
+            &place,
+            format!("{} can be reached from beyond this box", address.ip()),
+            "listen on 127.0.0.1 or [::1]; from elsewhere come through SSH: ssh -L 9901:127.0.0.1:9901 HOST",
+        );
+        return None;
+    }
+    Some(address)
 }
 
 /// The cloud's status or that of RFC 6585 §5.

@@ -8,31 +8,53 @@ use std::time::SystemTime;
 
 use monoio::BufResult;
 use monoio::buf::{IoBufMut, IoVecBufMut};
+use monoio::io::AsyncReadRent;
 use monoio::io::stream::Stream;
-use monoio::io::{AsyncReadRent, OwnedReadHalf};
-use monoio::net::UnixStream;
 use monoio_http::h1::codec::decoder::RequestDecoder;
+use serde::Serialize;
+use serde_json::json;
 
+use crate::document::quantity::format_size;
 use crate::observe::utc::HttpDate;
 
-/// A request head with all its fields; a scraper's has some 300 bytes.
+/// A request head with all its fields; a browser's has some 700 bytes.
 const REQUEST_BYTES_MAX: usize = 16 * 1024;
+
+/// As a refusal names it.
+pub(super) fn head_limit() -> String {
+    format_size(REQUEST_BYTES_MAX as u64)
+}
 
 /// What came in on a connection.
 pub(super) enum Asked {
-    /// The peer left without a word: a probe of the socket.
+    /// The peer left without a word: a probe of the socket, or a browser's spare connection.
     Nothing,
-    Request {
-        method: String,
-        path: String,
-        /// Percent-decoded names and values.
-        query: Vec<(String, String)>,
-    },
+    Request(Head),
     TooMuch,
     Garbage,
 }
 
-pub(super) async fn read_request(reader: &mut OwnedReadHalf<UnixStream>) -> Asked {
+/// What matters of a request's head.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) method: String,
+    pub(super) path: String,
+    /// Percent-decoded names and values.
+    pub(super) query: Vec<(String, String)>,
+    pub(super) fields: Fields,
+}
+
+/// The fields that say who asks. What is sent more than once, or is no text, is there and empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Fields {
+    pub(super) host: Option<String>,
+    pub(super) origin: Option<String>,
+    pub(super) authorization: Option<String>,
+    /// Every browser sends it to an address that it trusts, as it does loopback (Fetch Metadata §2).
+    pub(super) fetch_site: Option<String>,
+}
+
+pub(super) async fn read_request<R: AsyncReadRent>(reader: &mut R) -> Asked {
     let left = Rc::new(Cell::new(REQUEST_BYTES_MAX));
     let mut decoder = RequestDecoder::new(Bounded {
         inner: reader,
@@ -40,11 +62,25 @@ pub(super) async fn read_request(reader: &mut OwnedReadHalf<UnixStream>) -> Aske
     });
     match decoder.next().await {
         None => Asked::Nothing,
-        Some(Ok(request)) => Asked::Request {
-            method: request.method().as_str().to_owned(),
-            path: request.uri().path().to_owned(),
-            query: query(request.uri().query().unwrap_or_default()),
-        },
+        Some(Ok(request)) => {
+            let field = |name: &str| {
+                let mut values = request.headers().get_all(name).iter();
+                let (first, second) = (values.next()?, values.next());
+                let text = first.to_str().ok().filter(|_| second.is_none());
+                Some(text.unwrap_or_default().to_owned())
+            };
+            Asked::Request(Head {
+                method: request.method().as_str().to_owned(),
+                path: request.uri().path().to_owned(),
+                query: query(request.uri().query().unwrap_or_default()),
+                fields: Fields {
+                    host: field("host"),
+                    origin: field("origin"),
+                    authorization: field("authorization"),
+                    fetch_site: field("sec-fetch-site"),
+                },
+            })
+        }
         Some(Err(_)) if left.get() == 0 => Asked::TooMuch,
         Some(Err(_)) => Asked::Garbage,
     }
@@ -85,7 +121,7 @@ fn decoded(text: &str) -> String {
 }
 
 /// Reads on until the peer has closed: closing before would reset it, and might take the answer from it.
-pub(super) async fn discard(reader: &mut OwnedReadHalf<UnixStream>) -> io::Result<()> {
+pub(super) async fn discard<R: AsyncReadRent>(reader: &mut R) -> io::Result<()> {
     let mut buf = vec![0; 4096];
     for _ in 0..16 {
         let (read, returned) = reader.read(buf).await;
@@ -98,12 +134,12 @@ pub(super) async fn discard(reader: &mut OwnedReadHalf<UnixStream>) -> io::Resul
 }
 
 /// A reader that gives up after so many bytes. The last read may go beyond by what the decoder asks for at once.
-struct Bounded<'a> {
-    inner: &'a mut OwnedReadHalf<UnixStream>,
+struct Bounded<'a, R> {
+    inner: &'a mut R,
     left: Rc<Cell<usize>>,
 }
 
-impl Bounded<'_> {
+impl<R> Bounded<'_, R> {
     fn take(&self, read: &io::Result<usize>) {
         if let Ok(n) = read {
             self.left.set(self.left.get().saturating_sub(*n));
@@ -115,7 +151,7 @@ impl Bounded<'_> {
     }
 }
 
-impl AsyncReadRent for Bounded<'_> {
+impl<R: AsyncReadRent> AsyncReadRent for Bounded<'_, R> {
     async fn read<T: IoBufMut>(&mut self, buf: T) -> BufResult<usize, T> {
         if self.left.get() == 0 {
             return (self.exhausted(), buf);
@@ -138,40 +174,71 @@ impl AsyncReadRent for Bounded<'_> {
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) content_type: &'static str,
+    /// Fields of this answer alone.
+    pub(super) fields: Vec<(&'static str, String)>,
     pub(super) body: String,
     /// The answer to HEAD: the length of the body, and no body (RFC 9110 §9.3.2).
     pub(super) bodiless: bool,
-    /// What a 405 says would be allowed.
-    pub(super) allow: &'static str,
 }
 
+/// Why a request can't be met: status and message.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refusal(pub(super) u16, pub(super) String);
+
+impl Refusal {
+    pub(super) fn answer(self) -> Answer {
+        let Self(status, message) = self;
+        Answer::json(status, &json!({ "error": message }))
+    }
+}
+
+/// Nothing is kept by a cache, guessed at, or told to other sites.
+const FIELDS_OF_ALL: &str = "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n\
+     Cross-Origin-Resource-Policy: same-origin\r\nReferrer-Policy: no-referrer\r\nConnection: close\r\n";
+
 impl Answer {
-    pub(super) fn new(status: u16, body: String) -> Self {
+    pub(super) fn new(status: u16, content_type: &'static str, body: String) -> Self {
         Self {
             status,
-            content_type: "text/plain; charset=utf-8",
+            content_type,
+            fields: Vec::new(),
             body,
             bodiless: false,
-            allow: "GET, HEAD",
         }
     }
 
     pub(super) fn text(status: u16, text: &str) -> Self {
-        Self::new(status, format!("{text}\n"))
+        Self::new(status, "text/plain; charset=utf-8", format!("{text}\n"))
+    }
+
+    pub(super) fn json<T: Serialize>(status: u16, value: &T) -> Self {
+        let mut body = serde_json::to_string(value).unwrap_or_default();
+        body.push('\n');
+        Self::new(status, "application/json", body)
+    }
+
+    /// RFC 9110 §15.5.6: a 405 says what would be allowed.
+    pub(super) fn not_allowed(allow: &str) -> Self {
+        let refusal = Refusal(405, format!("this is for {allow}"));
+        refusal.answer().with("Allow", allow)
+    }
+
+    pub(super) fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.fields.push((name, value.to_owned()));
+        self
     }
 
     pub(super) fn encode(&self, now: SystemTime) -> Vec<u8> {
         let mut text = format!(
-            "HTTP/1.1 {} {}\r\nDate: {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nCache-Control: no-store\r\nConnection: close\r\n",
+            "HTTP/1.1 {} {}\r\nDate: {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{FIELDS_OF_ALL}",
             self.status,
             reason_phrase(self.status),
             HttpDate(now),
             self.content_type,
             self.body.len(),
         );
-        // RFC 9110 §15.5.6: a 405 says what would be allowed.
-        if self.status == 405 {
-            text.push_str(&format!("Allow: {}\r\n", self.allow));
+        for (name, value) in &self.fields {
+            text.push_str(&format!("{name}: {value}\r\n"));
         }
         text.push_str("\r\n");
         if !self.bodiless {
@@ -192,10 +259,14 @@ pub(super) fn now() -> SystemTime {
 fn reason_phrase(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        202 => "Accepted",
         400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
         409 => "Conflict",
+        421 => "Misdirected Request",
         422 => "Unprocessable Content",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",

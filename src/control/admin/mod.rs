@@ -1,105 +1,182 @@
-//! The admin listener: HTTP over a unix socket, for the supervisor's probes and the scraper. Never on the public side.
+//! The admin listener: HTTP over a unix socket, and over loopback for those who have a token. For the supervisor's probes,
+//! the scraper, the commands, and people with a browser. Never on the public side.
 //!
 //! Parsing is monoio-http's. Around it stands what it leaves to its user: a limit for size, time and connections, an
 //! answer to what cannot be parsed, and answers written here, since its encoder gives HEAD a wrong length. A connection
-//! serves one request, which costs a unix socket nothing and settles keep-alive, pipelining and unread bodies.
+//! serves one request, which costs this box's peers next to nothing and settles keep-alive, pipelining and unread bodies.
 #![forbid(unsafe_code)]
 
+mod access;
+mod apis;
+mod configuration;
 mod http;
 mod operations;
+mod page;
+mod query;
+mod routes;
 mod socket;
+mod state;
+mod tunnels;
 
 use std::cell::Cell;
 use std::io;
+use std::net::{SocketAddr, TcpListener as StdTcpListener};
 use std::rc::Rc;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use monoio::io::{AsyncWriteRent, AsyncWriteRentExt, Splitable};
-use monoio::net::{UnixListener, UnixStream};
+use monoio::io::stream::Stream;
+use monoio::io::{AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt, Split, Splitable};
+use monoio::net::{TcpListener, UnixListener};
 use monoio::time::{sleep, timeout};
 
-use self::http::{Answer, Asked, discard, now, read_request};
+use self::access::Door;
+use self::http::{Answer, Asked, Head, Refusal, discard, now, read_request};
 pub use self::operations::{Operations, Request};
+use self::page::Page;
+use self::query::{Query, choice, none, unknown};
+use self::routes::Route;
 use self::socket::SocketFile;
 pub use self::socket::{AdminError, AdminSocket};
+use super::in_force::InForce;
 use super::{Readiness, State};
 use crate::observe::registry::{self, Detail, Registry};
 
 /// For a request to come, and for its answer to go. The peer is on this machine.
 const PEER_TIMEOUT: Duration = Duration::from_secs(5);
+/// At each of the two doors, so that nobody on loopback keeps those out who may open the socket.
 const CONNECTIONS_MAX: usize = 16;
 
-/// What the admin socket tells of.
+/// What the admin listener tells of.
 #[derive(Debug)]
 pub struct Admin {
     registry: Registry,
     readiness: Readiness,
     operations: Operations,
-    connections: Cell<usize>,
+    in_force: Arc<InForce>,
+    page: Page,
+    /// What rates are counted against: it never jumps.
+    began: Instant,
+}
+
+/// Where the admin listener is asked.
+#[derive(Debug, Default)]
+pub struct Doors {
+    pub socket: Option<AdminSocket>,
+    pub loopback: Option<StdTcpListener>,
+}
+
+impl Doors {
+    /// Opens what the configuration names, and takes the place of a socket that nobody listens on any more.
+    pub fn open(config: &crate::config::Admin) -> Result<Self, AdminError> {
+        let listen = |address: SocketAddr| {
+            StdTcpListener::bind(address).map_err(|error| AdminError::Listen(address, error))
+        };
+        Ok(Self {
+            socket: config
+                .socket
+                .as_deref()
+                .map(AdminSocket::bind)
+                .transpose()?,
+            loopback: config.listen.map(listen).transpose()?,
+        })
+    }
+
+    /// Where loopback is listened on: the port may have been for the kernel to choose.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.loopback.as_ref()?.local_addr().ok()
+    }
+
+    fn is_none(&self) -> bool {
+        self.socket.is_none() && self.loopback.is_none()
+    }
 }
 
 /// Keeps the socket's file; the connections live as long as the runtime.
 #[must_use = "the socket's file is removed when this is dropped"]
 #[derive(Debug)]
-pub struct Serving(#[expect(dead_code, reason = "held for its drop")] SocketFile);
+pub struct Serving(#[expect(dead_code, reason = "held for its drop")] Option<SocketFile>);
 
 impl Admin {
-    pub fn new(registry: Registry, readiness: Readiness, operations: Operations) -> Self {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the zero of what is told as uptime"
+    )]
+    pub fn new(
+        registry: Registry,
+        readiness: Readiness,
+        operations: Operations,
+        in_force: Arc<InForce>,
+    ) -> Self {
         Self {
             registry,
             readiness,
             operations,
-            connections: Cell::new(0),
+            in_force,
+            page: Page::new(),
+            began: Instant::now(),
         }
     }
 
-    /// Starts to accept, inside the runtime of the control thread.
-    pub fn serve(self: Rc<Self>, socket: AdminSocket) -> io::Result<Serving> {
+    /// Starts to accept, inside the runtime of the control thread. Without a door nobody will ask.
+    pub fn serve(self: Rc<Self>, doors: Doors) -> io::Result<Option<Serving>> {
+        if doors.is_none() {
+            return Ok(None);
+        }
+        if let Some(listener) = doors.loopback {
+            let listener = TcpListener::from_std(listener)?;
+            monoio::spawn(Rc::clone(&self).accept(listener, Door::Loopback));
+        }
+        let Some(socket) = doors.socket else {
+            return Ok(Some(Serving(None)));
+        };
         let listener = UnixListener::from_std(socket.listener)?;
-        monoio::spawn(self.accept(listener));
-        Ok(Serving(socket.file))
+        monoio::spawn(self.accept(listener, Door::Socket));
+        Ok(Some(Serving(Some(socket.file))))
     }
 
-    async fn accept(self: Rc<Self>, listener: UnixListener) {
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) if self.connections.get() < CONNECTIONS_MAX => {
-                    self.connections.set(self.connections.get() + 1);
-                    monoio::spawn(Rc::clone(&self).connection(stream));
+    async fn accept<L, S, A>(self: Rc<Self>, mut listener: L, door: Door)
+    where
+        L: Stream<Item = io::Result<(S, A)>>,
+        S: AsyncReadRent + AsyncWriteRent + Split + 'static,
+    {
+        let connections = Rc::new(Cell::new(0));
+        while let Some(accepted) = listener.next().await {
+            match accepted {
+                Ok((stream, _)) if connections.get() < CONNECTIONS_MAX => {
+                    connections.set(connections.get() + 1);
+                    let (admin, connections) = (Rc::clone(&self), Rc::clone(&connections));
+                    monoio::spawn(async move {
+                        if let Err(error) = admin.converse(stream, door).await {
+                            tracing::debug!(%error, "admin connection failed");
+                        }
+                        connections.set(connections.get() - 1);
+                    });
                 }
                 // Closed unanswered: sixteen that stall are no reason to take a seventeenth.
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "admin socket cannot accept");
+                    tracing::warn!(%error, "the admin listener cannot accept");
                     sleep(Duration::from_millis(100)).await;
                 }
             }
         }
     }
 
-    async fn connection(self: Rc<Self>, stream: UnixStream) {
-        if let Err(error) = self.converse(stream).await {
-            tracing::debug!(%error, "admin connection failed");
-        }
-        self.connections.set(self.connections.get() - 1);
-    }
-
-    async fn converse(&self, stream: UnixStream) -> io::Result<()> {
+    async fn converse<S>(&self, stream: S, door: Door) -> io::Result<()>
+    where
+        S: AsyncReadRent + AsyncWriteRent + Split,
+    {
         let (mut reader, mut writer) = stream.into_split();
         let answer = match timeout(PEER_TIMEOUT, read_request(&mut reader)).await? {
             Asked::Nothing => return Ok(()),
-            Asked::Request {
-                method,
-                path,
-                query,
-            } => {
-                let operation = self.operations.answer(&method, &path, &query).await;
-                let mut answer = operation.unwrap_or_else(|| self.answer(&method, &path, &query));
-                answer.bodiless = method == "HEAD";
-                answer
-            }
-            Asked::TooMuch => Answer::text(431, "Request Header Fields Too Large"),
-            Asked::Garbage => Answer::text(400, "Bad Request"),
+            Asked::Request(head) => self.answer(door, &head).await,
+            Asked::TooMuch => Refusal(
+                431,
+                format!("a request's head has at most {}", http::head_limit()),
+            )
+            .answer(),
+            Asked::Garbage => Refusal(400, "this is no HTTP/1 request".to_owned()).answer(),
         };
         let answering = async {
             let (written, _) = writer.write_all(answer.encode(now())).await;
@@ -110,30 +187,63 @@ impl Admin {
         timeout(PEER_TIMEOUT, answering).await?
     }
 
-    fn answer(&self, method: &str, path: &str, query: &[(String, String)]) -> Answer {
-        match (method, path) {
-            ("GET" | "HEAD", "/livez") => Answer::text(200, "ok"),
-            ("GET" | "HEAD", "/readyz") => match self.readiness.state() {
+    async fn answer(&self, door: Door, head: &Head) -> Answer {
+        let found = routes::find(&head.path);
+        let token = self.in_force.config().admin.token.clone();
+        let route = found.map(|found| found.route);
+        let refused = access::refused(door, head, route, token.as_ref());
+        let mut answer = match (refused, found) {
+            (Some(refused), _) => refused,
+            (None, None) => Refusal(404, format!("there is no {}", head.path)).answer(),
+            (None, Some(found)) if !found.allows(&head.method) => Answer::not_allowed(found.allow),
+            (None, Some(found)) => {
+                let outcome = self.tell(found.route, found.item, head).await;
+                outcome.unwrap_or_else(Refusal::answer)
+            }
+        };
+        answer.bodiless = head.method == "HEAD";
+        answer
+    }
+
+    async fn tell(&self, route: Route, item: &str, head: &Head) -> Result<Answer, Refusal> {
+        match route {
+            Route::Page => Ok(self.page.answer()),
+            Route::Live => Ok(Answer::text(200, "ok")),
+            Route::Ready => Ok(match self.readiness.state() {
                 State::Ready => Answer::text(200, "ready"),
                 State::Starting => Answer::text(503, "starting"),
                 State::Stopping => Answer::text(503, "stopping"),
-            },
-            ("GET" | "HEAD", "/metrics") => {
-                let detail = match query {
-                    [] => Detail::Sums,
-                    [(name, value)] if name == "per_core" && value == "1" => Detail::Cores,
-                    _ => return Answer::text(400, "known: per_core=1"),
-                };
+            }),
+            Route::Metrics => {
+                let detail = per_core(&head.query)?;
                 let mut body = String::with_capacity(64 * 1024);
                 self.registry.render(detail, &mut body);
-                Answer {
-                    content_type: registry::CONTENT_TYPE,
-                    ..Answer::new(200, body)
-                }
+                Ok(Answer::new(200, registry::CONTENT_TYPE, body))
             }
-            (_, "/livez" | "/readyz" | "/metrics") => Answer::text(405, "Method Not Allowed"),
-            _ => Answer::text(404, "Not Found"),
+            Route::Description => {
+                let description = routes::DESCRIPTION.to_owned();
+                Ok(Answer::new(200, "application/json", description))
+            }
+            Route::State => none(&head.query).map(|()| self.state()),
+            Route::Config => none(&head.query).map(|()| self.configuration()),
+            Route::Apis => self.apis(&head.query),
+            Route::Backends => self.backends(&head.query),
+            Route::Tunnels | Route::Tunnel | Route::Drains | Route::Drain | Route::Reload => {
+                let (method, query) = (head.method.as_str(), &head.query);
+                self.operations.answer(route, method, item, query).await
+            }
         }
+    }
+}
+
+/// How finely a scrape tells the workers apart.
+fn per_core(query: &Query) -> Result<Detail, Refusal> {
+    match query {
+        [] => Ok(Detail::Sums),
+        [(name, value)] if name == "per_core" => {
+            choice(name, value, &[("0", Detail::Sums), ("1", Detail::Cores)])
+        }
+        [(name, _), ..] => Err(unknown(name, "per_core")),
     }
 }
 
@@ -148,6 +258,7 @@ mod tests {
     use monoio::{IoUringDriver, RuntimeBuilder};
 
     use super::*;
+    use crate::catalog::Catalog;
     use crate::config::{Config, Running};
     use crate::observe::access_log::AccessLog;
     use crate::observe::book::Book;
@@ -161,18 +272,21 @@ mod tests {
             relay_buffer_bytes: 1,
             relay_spill_bytes_max: 1,
         };
+        let running = Running::new(Arc::new(Config::base()));
         let mut registry = Registry::new(Sources {
             facts,
             access_log: AccessLog::off().0,
             messages: None,
             reloads: Arc::default(),
             dns: Arc::default(),
-            running: Running::new(Arc::new(Config::base())),
+            running: running.clone(),
             book: Book::default(),
         });
         registry.add_worker(0, Arc::default(), Arc::default());
         let (requests, _) = futures_channel::mpsc::channel(1);
-        Admin::new(registry, readiness, Operations::new(Vec::new(), requests))
+        let operations = Operations::new(Vec::new(), requests);
+        let in_force = InForce::new(None, running, Arc::new(Catalog::default()));
+        Admin::new(registry, readiness, operations, Arc::new(in_force))
     }
 
     /// Serves on a socket of its own while `client` runs on another thread.
@@ -190,7 +304,11 @@ mod tests {
             .unwrap();
         let at = path.clone();
         let result = runtime.block_on(async move {
-            let serving = Rc::new(admin(readiness)).serve(socket).unwrap();
+            let doors = Doors {
+                socket: Some(socket),
+                loopback: None,
+            };
+            let serving = Rc::new(admin(readiness)).serve(doors).unwrap();
             let (done, finished) = futures_channel::oneshot::channel();
             let client = std::thread::spawn(move || {
                 let result = client(&at);
@@ -238,7 +356,7 @@ mod tests {
         check(
             "GET /nothing HTTP/1.1\r\n\r\n",
             "HTTP/1.1 404 ",
-            "Not Found\n",
+            "{\"error\":\"there is no /nothing\"}\n",
         );
         check(
             "GET /readyz HTTP/1.1\r\n\r\n",
@@ -248,9 +366,13 @@ mod tests {
         check(
             "POST /livez HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc",
             "HTTP/1.1 405 ",
-            "Method Not Allowed\n",
+            "{\"error\":\"this is for GET, HEAD\"}\n",
         );
-        check("nonsense\r\n\r\n", "HTTP/1.1 400 ", "Bad Request\n");
+        check(
+            "nonsense\r\n\r\n",
+            "HTTP/1.1 400 ",
+            "{\"error\":\"this is no HTTP/1 request\"}\n",
+        );
         check("HEAD /livez HTTP/1.1\r\n\r\n", "HTTP/1.1 200 OK", "");
     }
 

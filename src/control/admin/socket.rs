@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, Permissions};
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net;
@@ -12,9 +13,11 @@ const BACKLOG: i32 = 64;
 /// Owner and group: the group is how an operator lets a scraper in.
 const MODE: u32 = 0o660;
 
-/// Why there is no admin socket.
+/// Why there is no admin listener.
 #[derive(Debug)]
 pub enum AdminError {
+    /// `admin.listen` can't be listened on.
+    Listen(SocketAddr, io::Error),
     /// Another process answers on it.
     InUse(PathBuf),
     /// The path names something that is no socket, and is not ours to remove.
@@ -35,6 +38,7 @@ impl std::fmt::Display for AdminError {
                 "admin socket {}: the path names a file that is no socket; remove it or choose another path",
                 path.display()
             ),
+            Self::Listen(address, error) => write!(f, "admin.listen {address}: {error}"),
             Self::Io(path, error) => write!(f, "admin socket {}: {error}", path.display()),
         }
     }

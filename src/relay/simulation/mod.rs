@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use self::fake::{FakeRing, Faults, Random};
 use super::drain::{DrainOrder, Pace, Which};
-use super::listing::{Filter, Listing};
+use super::listing::{Filter, Listing, Question};
 use super::policy::{FrameMode, PolicyChanges, TunnelPolicy};
 use crate::close::{CloseReason, DrainCause, Side};
 use crate::observe::request_id::RequestId;
@@ -164,7 +164,12 @@ fn open_tunnels_are_listed_and_one_is_closed_by_order() {
     world.turns(5);
     let ask = |world: &mut World, filter: Filter| {
         let (reply, listed) = futures_channel::oneshot::channel();
-        world.relay.list(Listing::new(filter.into(), reply));
+        let question = Question {
+            filter,
+            most: 1000,
+            ..Question::default()
+        };
+        world.relay.list(Listing::new(question.into(), reply));
         world.turns(20);
         assert!(!world.relay.is_listing());
         let mut listed = listed;

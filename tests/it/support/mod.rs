@@ -1,6 +1,7 @@
 //! What the tests share: the program as a child process, peers of several makes, and waiting without sleeping blindly.
 
 pub(crate) mod backend;
+pub(crate) mod browser;
 pub(crate) mod certificate;
 pub(crate) mod client;
 pub(crate) mod echo;

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -44,6 +45,12 @@ impl Workspace {
         std::fs::write(&path, text).unwrap();
         path
     }
+
+    /// A file for its owner alone.
+    pub(crate) fn write_secret(&self, name: &str, text: &str) {
+        let path = self.write(name, text);
+        std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
+    }
 }
 
 /// A running ringgate. Dropping it kills it.
@@ -52,6 +59,8 @@ pub(crate) struct Ringgate {
     child: Child,
     pub(crate) workspace: Workspace,
     pub(crate) listeners: Vec<Listener>,
+    /// Where the admin listener is on loopback, if it is.
+    pub(crate) page: Option<SocketAddr>,
     lines: Receiver<String>,
     log: RefCell<Vec<Value>>,
     errors: Arc<Mutex<String>>,
@@ -139,6 +148,7 @@ impl Ringgate {
             child,
             workspace,
             listeners: Vec::new(),
+            page: None,
             lines,
             log: RefCell::default(),
             errors,
@@ -156,6 +166,9 @@ impl Ringgate {
             };
             if let Some(url) = line.strip_prefix("listening on ") {
                 self.listeners.push(Listener::parse(url.trim()));
+            }
+            if let Some(url) = line.strip_prefix("status page on http://") {
+                self.page = url.trim_end_matches('/').parse().ok();
             }
             if line == "ready" {
                 return;

@@ -43,7 +43,12 @@ pub(crate) struct Settings {
     pub(crate) proxy_protocol: &'static [&'static str],
     /// Further TOML, from a table header on.
     pub(crate) more: String,
+    /// Where the admin listener is on loopback, with `TOKEN`.
+    pub(crate) page: Option<String>,
 }
+
+/// What `admin.token_file` holds where there is one.
+pub(crate) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 impl Settings {
     /// One listener of each kind on 127.0.0.1.
@@ -56,6 +61,7 @@ impl Settings {
             routes,
             proxy_protocol: &[],
             more: String::new(),
+            page: None,
         }
     }
 
@@ -69,6 +75,11 @@ impl Settings {
         self
     }
 
+    pub(crate) fn with_page(mut self, address: &str) -> Self {
+        self.page = Some(address.to_owned());
+        self
+    }
+
     pub(crate) fn with_timeout(mut self, milliseconds: u32) -> Self {
         for route in &mut self.routes {
             route.timeout_ms = milliseconds;
@@ -79,6 +90,9 @@ impl Settings {
     /// Writes both files and returns the path of `ringgate.toml`.
     pub(crate) fn write(&self, workspace: &Workspace) -> PathBuf {
         workspace.write("api.yaml", &self.definition());
+        if self.page.is_some() {
+            workspace.write_secret("admin.token", TOKEN);
+        }
         workspace.write("ringgate.toml", &self.toml())
     }
 
@@ -100,7 +114,11 @@ impl Settings {
         }
         text.push_str("[[certificates]]\ncertificate = \"cert.pem\"\nkey = \"key.pem\"\n\n");
         text.push_str("[[definitions]]\nfiles = [\"api.yaml\"]\n\n");
-        text.push_str("[workers]\ncores = [0]\n\n[admin]\nsocket = \"admin.sock\"\n\n");
+        text.push_str("[workers]\ncores = [0]\n\n[admin]\nsocket = \"admin.sock\"\n");
+        if let Some(address) = &self.page {
+            writeln!(text, "listen = \"{address}\"\ntoken_file = \"admin.token\"").unwrap();
+        }
+        text.push('\n');
         text.push_str(&self.more);
         text
     }

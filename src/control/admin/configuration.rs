@@ -11,9 +11,9 @@ use super::Admin;
 use super::http::Answer;
 use crate::close::DrainCause;
 use crate::config::{
-    AccessLog, ApiRules, Certificate, ClientAddress, Config, Domain, DomainPort, Environment,
-    ForwardedFor, HostSent, Listener, LogFormat, OnUnsupported, PathEscapes, Protection,
-    RemovedApis, Tunnel,
+    AccessFormat, AccessLog, ApiRules, Certificate, ClientAddress, Config, Domain, DomainPort,
+    Environment, ForwardedFor, HostSent, Listener, LogFormat, OnUnsupported, PathEscapes,
+    Protection, RemovedApis, Tunnel,
 };
 use crate::document::quantity::{format_duration, format_size};
 use crate::observe::utc::Utc;
@@ -217,6 +217,14 @@ fn log(config: &Config) -> Value {
             AccessLog::File(file) => path(file),
             AccessLog::Off => "off".to_owned(),
         },
+        "access_format": match log.access_format {
+            AccessFormat::Json => "json",
+            AccessFormat::Apig => "apig",
+            AccessFormat::ApigJson => "apig_json",
+        },
+        "access_open": log.access_open,
+        "access_interval": format_duration(log.access_interval),
+        "access_secrets": log.access_secrets,
         "queue_lines_max": log.queue_lines_max,
     })
 }

@@ -166,7 +166,7 @@ pub struct Drain {
     #[command(flatten)]
     pub socket: Socket,
 
-    /// Every tunnel. New ones are let in, and closed at the end of the time
+    /// Every tunnel that is open now. New ones are let in, and stay
     #[arg(long, conflicts_with_all = ["api", "backend", "cancel"])]
     pub all: bool,
 
@@ -185,6 +185,15 @@ pub struct Drain {
     /// Spread them over this time. Default: 100 a second on each core, or all within 10 s
     #[arg(long, value_name = "TIME")]
     pub over: Option<String>,
+
+    /// Do nothing for this long
+    #[arg(long, value_name = "TIME")]
+    pub notice: Option<String>,
+
+    /// Cut what is still open this long after the notice. Default: each has to answer its Close within
+    /// timeouts.close_grace
+    #[arg(long, value_name = "TIME")]
+    pub limit: Option<String>,
 
     /// Say 1012 (service restart) instead of 1001 (going away)
     #[arg(long)]

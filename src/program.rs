@@ -14,6 +14,7 @@ use crate::cli::{Cli, Command, Proxy};
 use crate::commands;
 use crate::config::{self, AccessLog as AccessLogConfig, Config, Scheme};
 use crate::control::admin::AdminSocket;
+use crate::control::drains::Drains;
 use crate::control::reload::{Reloader, Source};
 use crate::control::resolver::Resolver;
 use crate::control::signals::Signals;
@@ -208,6 +209,8 @@ fn forward(
         group: catalog::DEFAULT_GROUP.to_owned(),
         environment: catalog::RELEASE.to_owned(),
         backend: String::new(),
+        address: String::new(),
+        version: 0,
         idle_timeout,
         idle_end: base.idle_end,
         frames: base.frames,
@@ -368,7 +371,8 @@ fn serve(
             levels,
         }) as Box<dyn Source>
     });
-    let reloader = Reloader::new(source, config.drain.clone(), reloads);
+    let drains = Drains::default();
+    let reloader = Reloader::new(source, config.drain, drains.clone(), reloads);
     control::run(Control {
         workers: &workers,
         signals,
@@ -377,6 +381,7 @@ fn serve(
         access_log,
         readiness,
         reloader,
+        drains,
     })
     .map_err(failure)?;
     workers.join();

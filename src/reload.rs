@@ -6,15 +6,16 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::catalog::{self, Carried, Loaded, Succession};
-use crate::close::DrainCause;
-use crate::config::{self, Config, RemovedApis};
-use crate::control::reload::{Mistakes, Next, Source};
+use crate::catalog::{self, Carried, Event, Loaded};
+use crate::config::{self, ApiRules, Config, Fate};
+use crate::control::drains;
+use crate::control::reload::{Mistakes, Next, Source, Swapped};
 use crate::edge::{self, Change, Connections, EdgeHandle, Generation, Opened};
 use crate::observe::access_log::AccessLog;
 use crate::observe::events::Levels;
 use crate::relay::RelayHandle;
-use crate::relay::drain::{DrainOrder, Which};
+use crate::relay::drain::{DrainOrder, DrainPlan, Which};
+use crate::relay::policy::{Policies, TunnelPolicy};
 use crate::tls::Tickets;
 use crate::worker;
 
@@ -166,7 +167,8 @@ impl FileSource {
             listeners,
         } = doors;
         let config = Arc::clone(&generation.config);
-        let succession = Succession::between(&self.catalog, &generation.catalog);
+        let succession = self.carried.succession(&self.catalog, &generation.catalog);
+        let ending = Ending::sort(succession.events, &self.config, &config);
         self.listeners = listeners;
         self.config = Arc::clone(&config);
         self.catalog = Arc::clone(&generation.catalog);
@@ -179,26 +181,106 @@ impl FileSource {
         let limits = worker::relay_limits(&config, self.connections_made_for);
         let swap = move || {
             let changes = Arc::new(succession.changes);
+            let orders: Vec<_> = ending.into_iter().map(Ending::into_order).collect();
+            let given: Vec<_> = orders.iter().map(|(_, order)| Arc::clone(order)).collect();
             for ((edge, relay), opened) in workers.iter().zip(opened) {
                 relay.limit(limits);
                 edge.change(Change::new(&generation, opened, closed.clone()));
-                relay.change(Arc::clone(&changes));
-            }
-            if config.reload.removed_apis == RemovedApis::Drain && !succession.gone.is_empty() {
-                let which = Which::Under(succession.gone);
-                let order = Arc::new(DrainOrder::new(which, config.reload.pace, DrainCause::Stop));
-                for (_, relay) in &workers {
-                    relay.drain(Arc::clone(&order));
-                }
+                relay.change(Arc::clone(&changes), given.clone());
             }
             connections.limit(connections_max);
             access_log.move_to(&config.log.access);
             levels.set(&config.log.level);
-            config.drain.clone()
+            Swapped {
+                drain: config.drain,
+                orders,
+            }
         };
         Next {
             summary,
             swap: Box::new(swap),
         }
+    }
+}
+
+/// Tunnels that a reload ends by one plan, for one reason.
+struct Ending {
+    event: Event,
+    plan: DrainPlan,
+    policies: Vec<Arc<TunnelPolicy>>,
+}
+
+impl Ending {
+    /// Those that are not kept.
+    fn sort(
+        events: Vec<(Event, Arc<TunnelPolicy>)>,
+        old: &Config,
+        new: &Config,
+    ) -> Vec<Self> {
+        let mut endings: Vec<Self> = Vec::new();
+        for (event, policy) in events {
+            let Some((event, plan)) = ending(event, &policy.group, &policy.api, old, new) else {
+                continue;
+            };
+            let same = |known: &&mut Self| known.event == event && known.plan == plan;
+            match endings.iter_mut().find(same) {
+                Some(known) => known.policies.push(policy),
+                None => endings.push(Self {
+                    event,
+                    plan,
+                    policies: vec![policy],
+                }),
+            }
+        }
+        endings
+    }
+
+    fn into_order(self) -> (String, Arc<DrainOrder>) {
+        let mut names: Vec<_> = self
+            .policies
+            .iter()
+            .map(|policy| format!("{}:{}", policy.group, policy.api))
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        let more = match names.len() {
+            0..=NAMED_MAX => String::new(),
+            count => format!(" and {} more", count - NAMED_MAX),
+        };
+        names.truncate(NAMED_MAX);
+        let which = format!("{}: {}{more}", self.event.label(), names.join(", "));
+        let policies = Policies::new(self.policies);
+        let order = DrainOrder::new(Which::Under(policies), self.plan, drains::now());
+        (which, Arc::new(order))
+    }
+}
+
+/// APIs that the description of a drain names.
+const NAMED_MAX: usize = 3;
+
+/// How the open tunnels of an API end because of what a reload does, and why; `None` if they live on. What is said for the
+/// one API counts, and where it is gone, what was said for it before; else what is said for all.
+pub(crate) fn ending(
+    event: Event,
+    group: &str,
+    api: &str,
+    old: &Config,
+    new: &Config,
+) -> Option<(Event, DrainPlan)> {
+    let rules = new.api_rules(group, api).or_else(|| old.api_rules(group, api));
+    let own = |of: fn(&ApiRules) -> Option<Fate>| rules.and_then(of);
+    let all = &new.reload;
+    let fate = match event {
+        Event::ApiRemoved => own(|rules| rules.when_removed).unwrap_or(all.removed_apis),
+        Event::BackendRemoved => {
+            own(|rules| rules.when_backend_removed).unwrap_or(all.removed_backends)
+        }
+        Event::ApiChanged => own(|rules| rules.when_changed).unwrap_or(all.changed_apis),
+    };
+    match (fate, event) {
+        (Fate::Drain(plan), _) => Some((event, plan)),
+        // An API that leads elsewhere has changed.
+        (Fate::Keep, Event::BackendRemoved) => ending(Event::ApiChanged, group, api, old, new),
+        (Fate::Keep, _) => None,
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::Value as Json;
 
 use crate::cli::{Close, Drain, Reload, Socket, Tunnels};
+use crate::document::quantity::format_duration;
 use crate::document::{Node, Value, parse_toml, plural};
 
 /// A reload of a large configuration is the slowest of all answers.
@@ -66,6 +67,8 @@ pub fn drain(command: &Drain) -> Result<(), Failure> {
         None if query.is_empty() => ("GET", "/v1/drains".to_owned()),
         None => {
             query.add("over", command.over.as_deref());
+            query.add("notice", command.notice.as_deref());
+            query.add("limit", command.limit.as_deref());
             query.add("cause", command.restart.then_some("restart"));
             ("POST", query.on("/v1/drains"))
         }
@@ -93,15 +96,18 @@ fn progress(drain: &Json) -> String {
     } else {
         ""
     };
+    let time_left = Duration::from_secs(number("time_left_ms").div_ceil(1000));
     format!(
-        "drain {}: {} over {}: {} chosen, {} told to close, {} left by themselves, {} waiting{cancelled}\n",
+        "drain {}: {} over {}: {} open of {}, {} told to close, {} left by themselves, {} waiting, {} left{cancelled}\n",
         number("drain"),
         drain["which"].as_str().unwrap_or_default(),
         drain["over"].as_str().unwrap_or_default(),
+        number("open"),
         number("chosen"),
         number("closed"),
         number("left_by_themselves"),
         number("waiting"),
+        format_duration(time_left),
     )
 }
 

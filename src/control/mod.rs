@@ -1,6 +1,7 @@
 //! The control thread: it answers the admin socket, waits for signals, and leads the way out.
 
 pub mod admin;
+pub mod drains;
 pub mod reload;
 pub mod resolver;
 pub mod signals;
@@ -18,14 +19,14 @@ use monoio::time::{sleep, timeout};
 use monoio::{IoUringDriver, RuntimeBuilder};
 
 use self::admin::{Admin, AdminSocket, Operations, Request};
+use self::drains::{Drains, Origin};
 use self::reload::Reloader;
 use self::signals::{Signal, Signals};
-use crate::config;
 use crate::observe::access_log::AccessLog;
 use crate::observe::registry::Registry;
 use crate::race::{First, race};
 use crate::relay::RelayHandle;
-use crate::relay::drain::{DrainOrder, Progress, Which};
+use crate::relay::drain::{DrainOrder, DrainPlan, Progress, Which};
 use crate::sys;
 
 /// How often the open tunnels are counted during a drain: what a stop may be late by.
@@ -82,6 +83,7 @@ pub struct Control<W> {
     pub access_log: AccessLog,
     pub readiness: Readiness,
     pub reloader: Reloader,
+    pub drains: Drains,
 }
 
 /// Serves until a signal has stopped the workers. Returning at all is a success: the process exits with 0.
@@ -106,31 +108,46 @@ impl<W: Workers> Control<W> {
             access_log,
             readiness,
             mut reloader,
+            drains,
         } = self;
         let mut signals = signals.listen()?;
         let (asked, mut requests) = channel(REQUESTS_MAX);
         // Held to the end: dropping it removes the socket's file.
         let _admin = match admin {
             Some(socket) => {
-                let operations = Operations::new(workers.relays(), asked);
+                let operations = Operations::new(workers.relays(), asked, drains.clone());
                 let admin = Rc::new(Admin::new(registry, readiness.clone(), operations));
                 Some(admin.serve(socket)?)
             }
             None => None,
         };
         supervisor::ready("serving");
-        let signal = wait_for_stop(&mut signals, &mut requests, &access_log, &mut reloader);
-        let chores = race(give_memory_back(&workers), supervisor::watchdog());
-        let stop = match race(signal, chores).await {
-            First::Work(stop) => stop,
-            First::Other(First::Work(never) | First::Other(never)) => match never {},
-        };
-        if stop == Stop::Politely {
+        let work = async {
+            let stop = wait_for_stop(&mut signals, &mut requests, &access_log, &mut reloader).await;
             readiness.set(State::Stopping);
-            supervisor::stopping("draining");
-            drain(&workers, &mut signals, reloader.drain()).await;
+            if stop == Stop::Politely {
+                supervisor::stopping("draining");
+                let draining = drain(&workers, &mut signals, reloader.drain(), &drains);
+                // What else is asked for is not done any more: dropping a request says so.
+                let refusing = async {
+                    loop {
+                        drop(next_request(&mut requests).await);
+                    }
+                };
+                match race(draining, refusing).await {
+                    First::Work(()) => {}
+                    First::Other(never) => never,
+                }
+            }
+        };
+        let chores = race(supervisor::watchdog(), drains.report());
+        let chores = race(give_memory_back(&workers), chores);
+        match race(work, chores).await {
+            First::Work(()) => {}
+            First::Other(First::Work(never) | First::Other(First::Work(never) | First::Other(never))) => {
+                match never {}
+            }
         }
-        readiness.set(State::Stopping);
         workers.stop_now();
         Ok(())
     }
@@ -202,13 +219,13 @@ async fn give_memory_back<W: Workers>(workers: &W) -> Infallible {
 }
 
 /// Ends everything politely: after the notice nobody is let in any more, and open tunnels are closed in turn.
-async fn drain<W: Workers>(workers: &W, signals: &mut Receiver<Signal>, settings: &config::Drain) {
-    let config::Drain {
-        notice,
-        pace,
-        cause,
-        limit,
-    } = *settings;
+async fn drain<W: Workers>(
+    workers: &W,
+    signals: &mut Receiver<Signal>,
+    plan: &DrainPlan,
+    drains: &Drains,
+) {
+    let DrainPlan { notice, limit, .. } = *plan;
     tracing::info!(
         tunnels = workers.tunnels_open(),
         ?notice,
@@ -219,10 +236,21 @@ async fn drain<W: Workers>(workers: &W, signals: &mut Receiver<Signal>, settings
         return cut_short(workers);
     }
     workers.stop_accepting();
-    let order = Arc::new(DrainOrder::new(Which::All, pace, cause));
+    // The notice is over, and the limit is about calls as well.
+    let plan = DrainPlan {
+        notice: Duration::ZERO,
+        limit: None,
+        ..*plan
+    };
+    let order = Arc::new(DrainOrder::new(Which::Everyone, plan, drains::now()));
     workers.drain(&order);
-    let waiting = race(hurried(signals), wait_until_empty(workers, &order));
-    match timeout(limit, waiting).await {
+    drains.add(Origin::Stop, "everything".to_owned(), Arc::clone(&order));
+    let waiting = race(hurried(signals), wait_until_empty(workers));
+    let ended = match limit {
+        Some(limit) => timeout(limit, waiting).await,
+        None => Ok(waiting.await),
+    };
+    match ended {
         Ok(First::Other(())) => {
             let Progress { closed, left, .. } = order.progress();
             tracing::info!(closed, left, "drained");
@@ -247,26 +275,8 @@ async fn hurried(signals: &mut Receiver<Signal>) {
     }
 }
 
-/// How often a drain says how far it is.
-const DRAIN_REPORT: u32 = 50;
-
-async fn wait_until_empty<W: Workers>(workers: &W, order: &DrainOrder) {
-    let mut polls = 0;
-    loop {
-        let open = workers.tunnels_open();
-        if open == 0 {
-            return;
-        }
-        polls += 1;
-        if polls % DRAIN_REPORT == 0 {
-            let progress = order.progress();
-            let Progress { closed, left, .. } = progress;
-            let waiting = progress.waiting();
-            tracing::info!(open, closed, left, waiting, "draining");
-            supervisor::status(&format!(
-                "draining: {open} open, {closed} told to close, {left} left by themselves, {waiting} waiting"
-            ));
-        }
+async fn wait_until_empty<W: Workers>(workers: &W) {
+    while workers.tunnels_open() > 0 {
         sleep(DRAIN_POLL).await;
     }
 }
@@ -315,10 +325,10 @@ mod tests {
         }
     }
 
-    fn within(limit: Duration) -> config::Drain {
-        config::Drain {
-            limit,
-            ..config::Config::base().drain
+    fn within(limit: Duration) -> DrainPlan {
+        DrainPlan {
+            limit: Some(limit),
+            ..DrainPlan::default()
         }
     }
 
@@ -340,7 +350,8 @@ mod tests {
                 ending: 1,
                 ..Log::default()
             };
-            drain(&workers, &mut signals, &within(Duration::from_secs(60))).await;
+            let plan = within(Duration::from_secs(60));
+            drain(&workers, &mut signals, &plan, &Drains::default()).await;
             assert_eq!(*workers.calls.borrow(), ["stop_accepting", "drain"]);
             assert_eq!(workers.tunnels.get(), 0);
         });
@@ -353,7 +364,8 @@ mod tests {
                 tunnels: Cell::new(3),
                 ..Log::default()
             };
-            drain(&workers, &mut signals, &within(Duration::from_millis(50))).await;
+            let plan = within(Duration::from_millis(50));
+            drain(&workers, &mut signals, &plan, &Drains::default()).await;
             assert_eq!(workers.tunnels_open(), 3);
         });
     }
@@ -367,7 +379,8 @@ mod tests {
             };
             sender.try_send(Signal::Reload).unwrap();
             sender.try_send(Signal::Stop).unwrap();
-            drain(&workers, &mut signals, &within(Duration::from_secs(60))).await;
+            let plan = within(Duration::from_secs(60));
+            drain(&workers, &mut signals, &plan, &Drains::default()).await;
             assert_eq!(workers.tunnels_open(), 3);
         });
     }
@@ -379,7 +392,8 @@ mod tests {
             for signal in [Signal::Reload, Signal::ReopenLogs, Signal::Stop] {
                 sender.try_send(signal).unwrap();
             }
-            let mut reloader = Reloader::new(None, within(Duration::ZERO), Arc::default());
+            let plan = within(Duration::ZERO);
+            let mut reloader = Reloader::new(None, plan, Drains::default(), Arc::default());
             let (_asked, mut requests) = channel(1);
             let stop = wait_for_stop(&mut signals, &mut requests, &log, &mut reloader).await;
             assert_eq!(stop, Stop::Politely);

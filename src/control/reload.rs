@@ -8,9 +8,10 @@ use std::thread;
 
 use futures_channel::oneshot;
 
+use super::drains::{Drains, Origin};
 use super::supervisor;
-use crate::config;
 use crate::observe::metrics::ReloadMetrics;
+use crate::relay::drain::{DrainOrder, DrainPlan};
 
 /// Room for definitions that nest as deep as they may, in a debug build too.
 const LOADER_STACK_BYTES: usize = 8 << 20;
@@ -26,8 +27,17 @@ pub trait Source: Send + 'static {
 pub struct Next {
     /// For people: `12 APIs, 0 warnings`.
     pub summary: String,
-    /// Swaps it in, and says how a stop is to go from now on. Nothing in here may block or fail.
-    pub swap: Box<dyn FnOnce() -> config::Drain + Send>,
+    /// Swaps it in. Nothing in here may block or fail.
+    pub swap: Box<dyn FnOnce() -> Swapped + Send>,
+}
+
+/// What follows from a configuration that has come into force.
+#[derive(Debug)]
+pub struct Swapped {
+    /// How a stop is to go from now on.
+    pub drain: DrainPlan,
+    /// What ends tunnels, and which, for people.
+    pub orders: Vec<(String, Arc<DrainOrder>)>,
 }
 
 impl fmt::Debug for Next {
@@ -56,7 +66,8 @@ enum At {
 pub struct Reloader {
     source: At,
     /// How a stop is to go.
-    drain: config::Drain,
+    drain: DrainPlan,
+    drains: Drains,
     /// Asked for while one was under way, which may have read what has changed since.
     again: bool,
     /// Who waits for the outcome of what is under way, and of what follows it.
@@ -76,12 +87,14 @@ impl fmt::Debug for Reloader {
 impl Reloader {
     pub fn new(
         source: Option<Box<dyn Source>>,
-        drain: config::Drain,
+        drain: DrainPlan,
+        drains: Drains,
         metrics: Arc<ReloadMetrics>,
     ) -> Self {
         Self {
             source: source.map_or(At::Nowhere, At::Here),
             drain,
+            drains,
             again: false,
             waiting: Vec::new(),
             waiting_again: Vec::new(),
@@ -104,7 +117,7 @@ impl Reloader {
     }
 
     /// How a stop is to go, by what runs now.
-    pub fn drain(&self) -> &config::Drain {
+    pub fn drain(&self) -> &DrainPlan {
         &self.drain
     }
 
@@ -166,9 +179,13 @@ impl Reloader {
 
     fn swap(&mut self, next: Next) {
         let Next { summary, swap } = next;
-        self.drain = swap();
+        let Swapped { drain, orders } = swap();
+        self.drain = drain;
         let generation = self.metrics.succeeded();
         tracing::info!(generation, "reloaded: {summary}");
+        for (which, order) in orders {
+            self.drains.add(Origin::Reload, which, order);
+        }
         supervisor::ready(&format!("generation {generation}: {summary}"));
         self.tell(&Ok(summary));
     }
@@ -221,7 +238,10 @@ mod tests {
                 summary: "1 API".to_owned(),
                 swap: Box::new(move || {
                     swapped.fetch_add(1, Relaxed);
-                    Config::base().drain
+                    Swapped {
+                        drain: Config::base().drain,
+                        orders: Vec::new(),
+                    }
                 }),
             })
         }
@@ -241,6 +261,7 @@ mod tests {
             let mut reloader = Reloader::new(
                 Some(Box::new(source)),
                 Config::base().drain,
+                Drains::default(),
                 Arc::clone(&metrics),
             );
             reloader.begin();
@@ -263,7 +284,12 @@ mod tests {
 
     #[test]
     fn without_a_file_nothing_is_reloaded() {
-        let mut reloader = Reloader::new(None, Config::base().drain, Arc::default());
+        let mut reloader = Reloader::new(
+            None,
+            Config::base().drain,
+            Drains::default(),
+            Arc::default(),
+        );
         reloader.begin();
         assert!(matches!(reloader.source, At::Nowhere));
     }

@@ -114,7 +114,7 @@ impl Prepared {
                 match commands.try_recv() {
                     Ok(Command::Adopt(tunnel)) => relay.adopt(*tunnel),
                     Ok(Command::Drain(order)) => relay.drain(order),
-                    Ok(Command::Change(changes)) => relay.change(changes),
+                    Ok(Command::Change(changes, orders)) => relay.change(changes, orders),
                     Ok(Command::Limit(limits)) => {
                         adopt_per_turn = limits.adopt_per_turn;
                         relay.limit(bounds(&limits));

@@ -12,11 +12,11 @@ use super::drain::{Drain, DrainOrder, Target};
 use super::handover::{Endpoint, Tunnel as NewTunnel};
 use super::listing::{Listing, SLOTS_PER_TURN, TunnelInfo};
 use super::mailbox::Permit;
-use super::policy::PolicyChanges;
+use super::policy::{PolicyChanges, TunnelPolicy};
 use super::shelf::{Batches, Bounds, Context, Shelf, Tick};
 use super::tunnel::{Action, Early, Reset, Start, Tunnel};
 use crate::buffer::OwnedPool;
-use crate::close::{CloseReason, Side};
+use crate::close::{CloseReason, DrainCause, Side};
 use crate::observe::access_log::{AccessLog, Traffic, TunnelEnd, TunnelFacts};
 use crate::observe::metrics::RelayMetrics;
 use crate::observe::request_id::RequestId;
@@ -92,6 +92,26 @@ struct Record {
     facts: TunnelFacts,
     opened: Instant,
     _permit: Option<Permit>,
+    /// The orders that it is to end by.
+    orders: Vec<Ordered>,
+}
+
+/// A tunnel's part in an order.
+struct Ordered {
+    order: Arc<DrainOrder>,
+    /// Its turn has come.
+    told: bool,
+}
+
+impl Record {
+    fn mark_told(&mut self, order: &DrainOrder) {
+        let it = |ordered: &&mut Ordered| std::ptr::eq(Arc::as_ptr(&ordered.order), order);
+        if let Some(ordered) = self.orders.iter_mut().find(it)
+            && !std::mem::replace(&mut ordered.told, true)
+        {
+            order.count_closed();
+        }
+    }
 }
 
 /// A tunnel's parts once its sockets belong to the ring.
@@ -225,6 +245,7 @@ impl<R: Ring> Relay<R> {
             permit,
         } = new;
         // It may have been agreed on while a reload was under way.
+        let came_by = Arc::clone(&policy);
         if let Some(newer) = self.changes.as_ref().and_then(|c| c.successor(&policy)) {
             policy = Arc::clone(newer);
             facts.policy = Arc::clone(newer);
@@ -233,13 +254,14 @@ impl<R: Ring> Relay<R> {
         let (client, client_early) = self.take_endpoint(client);
         let (backend, backend_early) = self.take_endpoint(backend);
         let tunnel = Tunnel::new(client, backend, extensions, policy, now);
-        self.insert(Adopted {
+        let target = self.insert(Adopted {
             tunnel,
             client: client_early,
             backend: backend_early,
             facts,
             permit: Some(permit),
         });
+        self.join_drain(target, &came_by);
     }
 
     fn take_endpoint(&mut self, endpoint: Endpoint) -> (Start, Early) {
@@ -263,7 +285,7 @@ impl<R: Ring> Relay<R> {
         )
     }
 
-    pub(super) fn insert(&mut self, adopted: Adopted) {
+    pub(super) fn insert(&mut self, adopted: Adopted) -> Target {
         let Adopted {
             tunnel,
             client,
@@ -277,6 +299,7 @@ impl<R: Ring> Relay<R> {
             facts,
             opened: self.now,
             _permit: permit,
+            orders: Vec::new(),
         });
         let key = self.slots.insert(Slot {
             tunnel,
@@ -291,14 +314,33 @@ impl<R: Ring> Relay<R> {
             tunnel.begin(Side::Backend, backend, cx);
             tunnel.begin(Side::Client, client, cx);
         });
-        let target = Target {
+        Target {
             slot,
             generation: self.generation,
+        }
+    }
+
+    /// Gives a newcomer its turn, if there is an order that it comes into.
+    pub(super) fn join_drain(&mut self, target: Target, came_by: &Arc<TunnelPolicy>) {
+        let concerns = |drain: &&mut Drain| drain.includes_newcomer(came_by);
+        let Some(drain) = self.drains.iter_mut().find(concerns) else {
+            return;
         };
-        let newcomers_too = |drain: &&mut Drain| drain.order.is_about_all();
-        if let Some(drain) = self.drains.iter_mut().find(newcomers_too) {
-            drain.add(target);
-            self.end_drained();
+        drain.add(target);
+        let order = Arc::clone(&drain.order);
+        self.enlist(target, &order);
+        self.end_drained();
+    }
+
+    /// Notes in a tunnel which order it is to end by.
+    fn enlist(&mut self, target: Target, order: &Arc<DrainOrder>) {
+        if let Some(slot) = self.slots.get_mut(target.slot as usize) {
+            let orders = &mut slot.record.orders;
+            orders.retain(|ordered| !ordered.order.is_cancelled());
+            orders.push(Ordered {
+                order: Arc::clone(order),
+                told: false,
+            });
         }
     }
 
@@ -311,14 +353,23 @@ impl<R: Ring> Relay<R> {
             };
             order.includes(&slot.record.facts).then_some(target)
         };
-        let targets = self.slots.iter().filter_map(target).collect();
+        let targets: Vec<_> = self.slots.iter().filter_map(target).collect();
+        for target in &targets {
+            self.enlist(*target, &order);
+        }
         let seed = (self.shelf.mask)();
         self.drains.push(Drain::new(order, targets, self.now, seed));
         self.end_drained();
     }
 
-    /// Has open tunnels live by other rules. Their next look at the time is moved where it has to come earlier.
-    pub(super) fn change(&mut self, changes: Arc<PolicyChanges>) {
+    /// Has open tunnels live by other rules. Their next look at the time is moved where it has to come earlier. `orders`
+    /// are about tunnels by the rules that they had.
+    pub(super) fn change(&mut self, changes: Arc<PolicyChanges>, orders: Vec<Arc<DrainOrder>>) {
+        self.drains.iter_mut().for_each(Drain::close_to_newcomers);
+        self.drains.retain(|drain| !drain.is_over());
+        for order in orders {
+            self.drain(order);
+        }
         for slot in self.keys() {
             let Some(entry) = self.slots.get_mut(slot as usize) else {
                 continue;
@@ -344,19 +395,37 @@ impl<R: Ring> Relay<R> {
             while let Some(target) = drain.pop(now) {
                 self.end_in_turn(target, &drain.order);
             }
+            for target in drain.cut(now) {
+                self.cut(target, &drain.order);
+            }
         }
         drains.retain(|drain| !drain.is_over());
         self.drains = drains;
     }
 
     fn end_in_turn(&mut self, target: Target, order: &DrainOrder) {
-        let slot = self.slots.get(target.slot as usize);
-        if slot.is_none_or(|slot| slot.generation != target.generation) {
-            return order.count_left();
-        }
-        order.count_closed();
+        // Who is on the way out already leaves by itself.
+        let Some(slot) = self.slot_of(target).filter(|slot| !slot.tunnel.is_closing()) else {
+            return;
+        };
+        slot.record.mark_told(order);
         let reason = CloseReason::Drained(order.cause());
         self.with(target.slot, |tunnel, cx| tunnel.end_with(reason, cx));
+    }
+
+    fn cut(&mut self, target: Target, order: &DrainOrder) {
+        let Some(slot) = self.slot_of(target) else {
+            return;
+        };
+        slot.record.mark_told(order);
+        let reason = CloseReason::Drained(order.cause());
+        self.with(target.slot, |tunnel, cx| tunnel.end_now(reason, cx));
+    }
+
+    /// The slot, if it still has the tunnel that was meant.
+    fn slot_of(&mut self, target: Target) -> Option<&mut Slot> {
+        let slot = self.slots.get_mut(target.slot as usize)?;
+        (slot.generation == target.generation).then_some(slot)
     }
 
     /// Sets other bounds. Each tunnel looks at them anew, since a deadline may have moved.
@@ -412,7 +481,8 @@ impl<R: Ring> Relay<R> {
     /// Ends every tunnel at once.
     pub(super) fn stop(&mut self) {
         for slot in self.keys() {
-            self.with(slot, |tunnel, cx| tunnel.end_now(cx));
+            let reason = CloseReason::Drained(DrainCause::Stop);
+            self.with(slot, |tunnel, cx| tunnel.end_now(reason, cx));
         }
     }
 
@@ -624,6 +694,13 @@ impl<R: Ring> Relay<R> {
             from_backend: traffic(&tunnel, Side::Backend),
             closed_by: tunnel.first_close(),
         };
+        for Ordered { order, told } in &record.orders {
+            if *told {
+                order.count_ended();
+            } else {
+                order.count_left();
+            }
+        }
         self.shelf.metrics.closed.count(end.reason);
         self.shelf.metrics.tunnels.sub(1);
         self.log.tunnel_close(&record.facts, &end);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::addresses::{addresses, client_address, proxies};
-use super::settings::tunnel;
+use super::settings::{fate, tunnel};
 use super::{CertificateFiles, DefinitionFiles, Reader, set};
 use crate::catalog::{DEFAULT_GROUP, RELEASE};
 use crate::config::{ApiRules, Environment, Listener, PathEscapes, Protection, Scheme};
@@ -296,6 +296,14 @@ impl Reader {
         };
         let mut rules = self.draft.config.tunnel;
         tunnel(&mut rules, table, complaints);
+        let pace = self.draft.config.reload.pace;
+        let mut fate_at = |key| {
+            let item = table.take(key)?;
+            fate(&item, pace, complaints)
+        };
+        let when_removed = fate_at("when_removed");
+        let when_backend_removed = fate_at("when_backend_removed");
+        let when_changed = fate_at("when_changed");
         let (Some(name), Some(group)) = (name, group) else {
             return;
         };
@@ -312,6 +320,9 @@ impl Reader {
             group: group.to_owned(),
             insecure_ignore,
             tunnel: rules,
+            when_removed,
+            when_backend_removed,
+            when_changed,
             place,
         });
     }

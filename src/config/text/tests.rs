@@ -232,7 +232,7 @@ frames = "opaque"
     );
     assert_eq!(
         (timeouts.close_grace, config.drain.limit),
-        (Duration::from_millis(500), Duration::from_secs(10))
+        (Duration::from_millis(500), Some(Duration::from_secs(10)))
     );
     assert_eq!(
         config.admin.socket.as_ref().unwrap().to_str(),

@@ -46,7 +46,8 @@ pub enum Command {
     /// Serve the reference scenario on built-in defaults
     Demo,
     /// Serve what a configuration file says
-    Run(ConfigFile),
+    #[command(long_about = RUN)]
+    Run(Run),
     /// Check a configuration file and every definition it names, and serve nothing
     #[command(long_about = CHECK, after_help = CHECK_OUTPUT)]
     Check(Check),
@@ -253,6 +254,26 @@ pub struct ConfigFile {
         default_value = "/etc/ringgate/ringgate.toml"
     )]
     pub config: PathBuf,
+}
+
+const RUN: &str = "\
+Serve what a configuration file says
+
+Sockets that a supervisor passes (LISTEN_FDS, as systemd's socket units do) are matched to [[listeners]] by address, or by
+their name where a listener has a socket_name; with fewer sockets than workers, the workers share them.";
+
+#[derive(Args, Debug)]
+pub struct Run {
+    #[command(flatten)]
+    pub file: ConfigFile,
+
+    /// Start beside a ringgate that runs with the same listeners, as its successor
+    ///
+    /// Both let clients in until the other one is stopped. Once this one serves, it has the admin socket; the other's goes
+    /// on under that path with its process id behind (admin.sock.4711). With net.ipv4.tcp_migrate_req=1 nobody is refused
+    /// when the other one closes its listeners.
+    #[arg(long)]
+    pub beside: bool,
 }
 
 #[derive(Args, Debug)]

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use crate::call;
 use crate::catalog::{self, BackendPath, Carried, Catalog, Forward, Member, Schemes};
-use crate::cli::{Cli, Command, Proxy};
+use crate::cli::{Cli, Command, Proxy, Run};
 use crate::commands;
 use crate::config::{self, AccessLog as AccessLogConfig, Config, Scheme};
 use crate::control::admin::AdminSocket;
@@ -28,7 +28,7 @@ use crate::observe::events;
 use crate::observe::metrics::ReloadMetrics;
 use crate::observe::registry::{ProcessFacts, Registry};
 use crate::relay::policy::TunnelPolicy;
-use crate::reload::FileSource;
+use crate::reload::{FileSource, Running};
 use crate::remote;
 use crate::sys;
 use crate::tls::Tickets;
@@ -45,7 +45,7 @@ pub fn main(cli: Cli) -> ExitCode {
     }
     let result = match cli.command.unwrap_or(Command::Demo) {
         Command::Demo => run_demo(),
-        Command::Run(file) => run_file(&file.config),
+        Command::Run(run) => run_file(&run),
         Command::Check(check) => return commands::check(&check),
         Command::Apis(apis) => return commands::apis(&apis),
         Command::Export(arguments) => return commands::export(&arguments),
@@ -109,17 +109,22 @@ fn write_manual(dir: Option<&Path>) -> Result<(), Failure> {
     }
 }
 
-fn run_file(path: &Path) -> Result<(), Failure> {
+fn run_file(run: &Run) -> Result<(), Failure> {
+    let path = &run.file.config;
     let mut carried = Carried::default();
     let loaded = catalog::load_beside(path, &mut carried).map_err(|report| {
         commands::show_complaints(&report.complaints);
         failure(report.summary())
     })?;
     commands::show_complaints(&loaded.warnings);
-    let addresses: Vec<_> = loaded.config.listeners.clone();
-    let listeners = bind(&addresses)?;
+    let start = if run.beside {
+        Start::Beside
+    } else {
+        Start::Alone
+    };
+    let listeners = open(&loaded.config.listeners, start)?;
     let file = Some((path.to_owned(), carried));
-    serve(loaded.config, loaded.catalog, listeners, &[], file)
+    serve(loaded.config, loaded.catalog, listeners, &[], file, start)
 }
 
 /// One route without a file.
@@ -149,8 +154,8 @@ fn run_proxy(proxy: Proxy) -> Result<(), Failure> {
         .iter()
         .map(|&address| config::Listener::plain(address, scheme))
         .collect();
-    let listeners = bind(&config.listeners)?;
-    serve(config, catalog, listeners, &[], None)
+    let listeners = open(&config.listeners, Start::Alone)?;
+    serve(config, catalog, listeners, &[], None, Start::Alone)
 }
 
 fn read_certificate(cert: &Path, key: &Path) -> Result<config::Certificate, Failure> {
@@ -262,7 +267,7 @@ fn run_demo() -> Result<(), Failure> {
         format!("try it:  websocat -k wss://127.0.0.1:{wss}/hello"),
         format!("or:      pip install websockets && websockets ws://127.0.0.1:{ws}/hello"),
     ];
-    serve(config, catalog, listeners, &hints, None)
+    serve(config, catalog, listeners, &hints, None, Start::Alone)
 }
 
 /// The longest a backend may take to answer where no definition says it: the reference scenario's timeout (spec 1.2).
@@ -276,14 +281,50 @@ fn demo_certificate() -> Result<config::Certificate, Failure> {
     config::Certificate::from_pem(chain.as_bytes(), key.as_bytes()).map_err(failure)
 }
 
-fn bind(listeners: &[config::Listener]) -> Result<Vec<edge::Listener>, Failure> {
-    listeners
-        .iter()
-        .map(|listener| {
-            edge::bind(listener)
-                .map_err(|error| failure(format!("cannot listen on {}: {error}", listener.address)))
+/// Whether another ringgate may be running with the same configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Start {
+    /// What somebody listens on is taken.
+    Alone,
+    /// Its listeners are shared, and its admin socket steps aside.
+    Beside,
+}
+
+/// A listener for each of `wanted`: on the sockets that were passed for it, or on its own.
+fn open(wanted: &[config::Listener], start: Start) -> Result<Vec<edge::Listener>, Failure> {
+    let passed = sys::passed_descriptors().map_err(failure)?;
+    let some_passed = !passed.is_empty();
+    let passed = passed
+        .into_iter()
+        .map(|(descriptor, name)| edge::Passed::new(descriptor, name))
+        .collect::<Result<_, _>>()
+        .map_err(failure)?;
+    let matched = edge::match_up(wanted, passed).map_err(failure)?;
+    let open = |(wanted, matched): (&config::Listener, Option<edge::Listener>)| {
+        if let Some(listener) = matched {
+            return Ok(listener);
+        }
+        let address = wanted.address;
+        if some_passed {
+            eprintln!(
+                "ringgate: warning: no socket was passed for the listener on {address}; it opens its own"
+            );
+        }
+        let bound = match start {
+            Start::Alone => edge::bind(wanted),
+            Start::Beside => edge::bind_again(wanted),
+        };
+        bound.map_err(|error| {
+            let remedy = match (start, error.kind()) {
+                (Start::Alone, io::ErrorKind::AddrInUse) => {
+                    "; if it is a ringgate that this one is to take over from, start with --beside"
+                }
+                _ => "",
+            };
+            failure(format!("cannot listen on {address}: {error}{remedy}"))
         })
-        .collect()
+    };
+    wanted.iter().zip(matched).map(open).collect()
 }
 
 /// Serves until a signal ends it. `file` is what a reload reads again.
@@ -294,6 +335,7 @@ fn serve(
     listeners: Vec<edge::Listener>,
     hints: &[String],
     file: Option<(PathBuf, Carried)>,
+    start: Start,
 ) -> Result<(), Failure> {
     let (levels, _events) = events::init(&config.log).map_err(failure)?;
     probe().map_err(failure)?;
@@ -305,7 +347,10 @@ fn serve(
         .admin
         .socket
         .as_deref()
-        .map(AdminSocket::bind)
+        .map(|path| match start {
+            Start::Alone => AdminSocket::bind(path),
+            Start::Beside => AdminSocket::bind_beside(path),
+        })
         .transpose()
         .map_err(failure)?;
     let facts = ProcessFacts::new(&config, connections_max, SystemTime::now());
@@ -332,7 +377,10 @@ fn serve(
     };
     let workers = worker::start(
         &plan,
-        |index, relay, metrics| edge::prepare(index, &shared, &listeners, relay, metrics),
+        |index, relay, metrics| {
+            let place = (index, plan.cores.len());
+            edge::prepare(place, &shared, &listeners, relay, metrics)
+        },
         |edge, relay| registry.add_worker(edge, relay),
     )
     .map_err(failure)?;
@@ -340,8 +388,13 @@ fn serve(
         .iter()
         .map(|listener| (listener.scheme(), listener.address()))
         .collect();
-    let configured = config.listeners.iter().cloned();
-    let running = configured.zip(addresses.iter().map(|(_, address)| *address));
+    let running = config.listeners.iter().zip(&listeners);
+    let running = running.map(|(config, listener)| Running {
+        config: config.clone(),
+        address: listener.address(),
+        passed: listener.is_passed(),
+    });
+    let running: Vec<_> = running.collect();
     drop(listeners);
     announce(
         &config,
@@ -362,7 +415,7 @@ fn serve(
             config: Arc::clone(&config),
             catalog: Arc::clone(&shared.generation.catalog),
             carried,
-            listeners: running.collect(),
+            listeners: running,
             workers: workers.handles(),
             connections_made_for: connections_max,
             connections: shared.connections.clone(),
@@ -371,6 +424,11 @@ fn serve(
             levels,
         }) as Box<dyn Source>
     });
+    // Whoever is asked at its path from now on serves already.
+    let admin = admin
+        .map(AdminSocket::step_in)
+        .transpose()
+        .map_err(failure)?;
     let drains = Drains::default();
     let reloader = Reloader::new(source, config.drain, drains.clone(), reloads);
     control::run(Control {

@@ -25,8 +25,7 @@ pub struct FileSource {
     pub config: Arc<Config>,
     pub catalog: Arc<catalog::Catalog>,
     pub carried: Carried,
-    /// Each listener with its real address, which differs where port 0 was asked for.
-    pub listeners: Vec<(config::Listener, SocketAddr)>,
+    pub listeners: Vec<Running>,
     pub workers: Vec<(EdgeHandle, RelayHandle)>,
     /// Connections that the workers were made for.
     pub connections_made_for: usize,
@@ -68,12 +67,22 @@ impl Source for FileSource {
     }
 }
 
+/// A listener that runs.
+#[derive(Clone, Debug)]
+pub struct Running {
+    pub config: config::Listener,
+    /// The real one, where port 0 was asked for.
+    pub address: SocketAddr,
+    /// The supervisor has opened it, and keeps it open.
+    pub passed: bool,
+}
+
 /// Listeners that come and go.
 struct Doors {
     /// One for each worker.
     opened: Vec<Vec<Opened>>,
     closed: Vec<SocketAddr>,
-    listeners: Vec<(config::Listener, SocketAddr)>,
+    listeners: Vec<Running>,
 }
 
 impl FileSource {
@@ -119,43 +128,51 @@ impl FileSource {
     /// Opens what is new, for every worker, before anything is closed.
     fn doors(&self, config: &Config) -> Result<Doors, String> {
         let known = |wanted: &config::Listener| {
-            let found = self.listeners.iter().find(|(running, _)| running == wanted);
-            found.map(|(_, address)| *address)
+            let mut running = self.listeners.iter();
+            running.find(|running| running.config == *wanted)
         };
+        let goes = |running: &&Running| !config.listeners.contains(&running.config);
+        if let Some(kept) = self.listeners.iter().filter(goes).find(|gone| gone.passed) {
+            return Err(format!(
+                "the listener on {} cannot change without a restart: the supervisor opened its socket, and keeps it open; \
+                 change its socket unit as well",
+                kept.address
+            ));
+        }
         let mut doors = Doors {
             opened: self.workers.iter().map(|_| Vec::new()).collect(),
             closed: Vec::new(),
             listeners: Vec::new(),
         };
         for wanted in &config.listeners {
-            if let Some(address) = known(wanted) {
-                doors.listeners.push((wanted.clone(), address));
+            if let Some(running) = known(wanted) {
+                doors.listeners.push(running.clone());
                 continue;
             }
             let problem = |error| format!("cannot listen on {}: {error}", wanted.address);
             let ours = self
                 .listeners
                 .iter()
-                .any(|(_, address)| *address == wanted.address);
+                .any(|running| running.address == wanted.address);
             let listener = if ours {
                 edge::bind_again(wanted)
             } else {
                 edge::bind(wanted)
             };
             let listener = listener.map_err(problem)?;
-            for of_worker in &mut doors.opened {
-                of_worker.push(listener.open_for_worker().map_err(problem)?);
+            let workers = doors.opened.len();
+            for (index, of_worker) in doors.opened.iter_mut().enumerate() {
+                let opened = listener.open_for_worker(index, workers);
+                of_worker.extend(opened.map_err(problem)?);
             }
-            doors.listeners.push((wanted.clone(), listener.address()));
+            doors.listeners.push(Running {
+                config: wanted.clone(),
+                address: listener.address(),
+                passed: false,
+            });
         }
-        let goes =
-            |(running, _): &&(config::Listener, SocketAddr)| !config.listeners.contains(running);
-        doors.closed = self
-            .listeners
-            .iter()
-            .filter(goes)
-            .map(|(_, address)| *address)
-            .collect();
+        let closed = self.listeners.iter().filter(goes);
+        doors.closed = closed.map(|running| running.address).collect();
         Ok(doors)
     }
 
@@ -212,11 +229,7 @@ struct Ending {
 
 impl Ending {
     /// Those that are not kept.
-    fn sort(
-        events: Vec<(Event, Arc<TunnelPolicy>)>,
-        old: &Config,
-        new: &Config,
-    ) -> Vec<Self> {
+    fn sort(events: Vec<(Event, Arc<TunnelPolicy>)>, old: &Config, new: &Config) -> Vec<Self> {
         let mut endings: Vec<Self> = Vec::new();
         for (event, policy) in events {
             let Some((event, plan)) = ending(event, &policy.group, &policy.api, old, new) else {
@@ -267,7 +280,9 @@ pub(crate) fn ending(
     old: &Config,
     new: &Config,
 ) -> Option<(Event, DrainPlan)> {
-    let rules = new.api_rules(group, api).or_else(|| old.api_rules(group, api));
+    let rules = new
+        .api_rules(group, api)
+        .or_else(|| old.api_rules(group, api));
     let own = |of: fn(&ApiRules) -> Option<Fate>| rules.and_then(of);
     let all = &new.reload;
     let fate = match event {

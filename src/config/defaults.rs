@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use super::{
     AccessLog, Admin, Backends, Config, Definitions, Fate, ForwardedFor, Forwarding, HostSent,
-    Limits, Log, LogFormat, OnUnsupported, Reload, Routing, Timeouts, Tls, Tunnel,
-    Workers,
+    Limits, Log, LogFormat, OnUnsupported, Reload, Routing, Timeouts, Tls, Tunnel, Workers,
 };
 use crate::close::DrainCause;
 use crate::proto::head::HeadLimits;

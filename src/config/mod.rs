@@ -114,6 +114,9 @@ pub struct Listener {
     pub proxy_protocol_from: Vec<Network>,
     /// The address may be one that the box does not have (yet): IP_FREEBIND, for an address that moves between two boxes.
     pub freebind: bool,
+    /// The name of the sockets that the supervisor passes for it (`FileDescriptorName=`). Without one they are known by
+    /// their address.
+    pub socket_name: Option<String>,
 }
 
 impl Listener {
@@ -124,6 +127,7 @@ impl Listener {
             scheme,
             proxy_protocol_from: Vec::new(),
             freebind: false,
+            socket_name: None,
         }
     }
 }

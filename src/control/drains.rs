@@ -163,12 +163,29 @@ impl Drain {
         self.over = open == 0 || self.order.is_cancelled();
         if self.over {
             let cancelled = self.order.is_cancelled();
-            tracing::info!(drain = *number, which = *which, open, closed, left, cancelled, "drain over");
+            tracing::info!(
+                drain = *number,
+                which = *which,
+                open,
+                closed,
+                left,
+                cancelled,
+                "drain over"
+            );
             return None;
         }
         let time_left = format_seconds(self.order.time_left(now));
         if log {
-            tracing::info!(drain = *number, which = *which, open, closed, left, waiting, time_left, "draining");
+            tracing::info!(
+                drain = *number,
+                which = *which,
+                open,
+                closed,
+                left,
+                waiting,
+                time_left,
+                "draining"
+            );
         }
         Some(format!(
             "draining {which}: {open} open, {closed} told to close, {left} left by themselves, {waiting} waiting, {time_left} left"

@@ -144,9 +144,9 @@ impl<W: Workers> Control<W> {
         let chores = race(give_memory_back(&workers), chores);
         match race(work, chores).await {
             First::Work(()) => {}
-            First::Other(First::Work(never) | First::Other(First::Work(never) | First::Other(never))) => {
-                match never {}
-            }
+            First::Other(
+                First::Work(never) | First::Other(First::Work(never) | First::Other(never)),
+            ) => match never {},
         }
         workers.stop_now();
         Ok(())

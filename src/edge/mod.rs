@@ -19,6 +19,7 @@ mod cors;
 mod fields;
 mod forward;
 mod listen;
+mod passed;
 mod patience;
 mod phrase;
 mod pool;
@@ -64,6 +65,7 @@ use crate::tls::TlsConfigs;
 pub use crate::connections::Connections;
 pub(crate) use listen::BACKLOG;
 pub use listen::{Listener, bind, bind_again, bind_from};
+pub use passed::{Passed, match_up};
 
 use accept::Door;
 use call::IdleBackends;
@@ -91,16 +93,18 @@ pub struct Shared {
     pub connections: Connections,
 }
 
-/// Makes the edge of worker `index`: its sockets listen when this returns, and are served once it runs.
+/// Makes the edge of worker `index` out of so many: its sockets listen when this returns, and are served once it runs.
 pub fn prepare(
-    index: usize,
+    (index, workers): (usize, usize),
     shared: &Shared,
     listeners: &[Listener],
     relay: RelayHandle,
     metrics: Arc<EdgeMetrics>,
 ) -> io::Result<(EdgeHandle, Prepared)> {
-    let doors = listeners.iter().map(Listener::open_for_worker);
-    let doors = doors.collect::<io::Result<Vec<_>>>()?;
+    let mut doors = Vec::new();
+    for listener in listeners {
+        doors.extend(listener.open_for_worker(index, workers)?);
+    }
     let (wake, woken) = StdUnixStream::pair()?;
     wake.set_nonblocking(true)?;
     woken.set_nonblocking(true)?;

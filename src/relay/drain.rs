@@ -173,7 +173,6 @@ impl DrainOrder {
         self.plan.cause
     }
 
-
     pub(super) fn includes(&self, facts: &TunnelFacts) -> bool {
         self.which.includes(facts)
     }

@@ -405,7 +405,10 @@ impl<R: Ring> Relay<R> {
 
     fn end_in_turn(&mut self, target: Target, order: &DrainOrder) {
         // Who is on the way out already leaves by itself.
-        let Some(slot) = self.slot_of(target).filter(|slot| !slot.tunnel.is_closing()) else {
+        let Some(slot) = self
+            .slot_of(target)
+            .filter(|slot| !slot.tunnel.is_closing())
+        else {
             return;
         };
         slot.record.mark_told(order);

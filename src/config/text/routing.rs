@@ -93,6 +93,18 @@ impl Reader {
         let freebind = table
             .take("freebind")
             .and_then(|item| item.boolean(complaints));
+        let socket_name = table.take("socket_name").and_then(|item| {
+            // systemd.socket(5): what `FileDescriptorName=` may be.
+            let valid = |text: &str| {
+                (1..=255).contains(&text.len())
+                    && text.bytes().all(|b| b.is_ascii_graphic() && b != b':')
+            };
+            item.parsed(
+                "the `FileDescriptorName=` of a socket unit",
+                |text| valid(text).then(|| text.to_owned()),
+                complaints,
+            )
+        });
         let (Some(address), Some(item), Some(scheme), Some(proxy_protocol_from)) =
             (parsed, address, scheme, proxies)
         else {
@@ -112,6 +124,7 @@ impl Reader {
             scheme,
             proxy_protocol_from,
             freebind: freebind.unwrap_or(false),
+            socket_name,
         });
     }
 

@@ -157,7 +157,15 @@ mod tests {
         let mut registry = Registry::new(facts, AccessLog::off().0, Arc::default());
         registry.add_worker(Arc::default(), Arc::default());
         let (requests, _) = futures_channel::mpsc::channel(1);
-        Admin::new(registry, readiness, Operations::new(Vec::new(), requests, crate::control::drains::Drains::default()))
+        Admin::new(
+            registry,
+            readiness,
+            Operations::new(
+                Vec::new(),
+                requests,
+                crate::control::drains::Drains::default(),
+            ),
+        )
     }
 
     /// Serves on a socket of its own while `client` runs on another thread.

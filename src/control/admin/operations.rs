@@ -72,11 +72,7 @@ fn json_answer<T: Serialize>(status: u16, value: &T) -> Answer {
 }
 
 impl Operations {
-    pub fn new(
-        relays: Vec<RelayHandle>,
-        requests: mpsc::Sender<Request>,
-        drains: Drains,
-    ) -> Self {
+    pub fn new(relays: Vec<RelayHandle>, requests: mpsc::Sender<Request>, drains: Drains) -> Self {
         Self {
             relays,
             requests: RefCell::new(requests),
@@ -194,9 +190,7 @@ impl Operations {
     fn cancel(&self, number: &str) -> Result<Answer, Refusal> {
         match self.drains.cancel(number) {
             Ok(shown) => Ok(json_answer(200, &shown)),
-            Err(NotCancelled::Unknown) => {
-                Err(Refusal(404, format!("there is no drain {number}")))
-            }
+            Err(NotCancelled::Unknown) => Err(Refusal(404, format!("there is no drain {number}"))),
             Err(NotCancelled::Stop) => Err(Refusal(
                 409,
                 "a stop cannot be taken back: nobody is let in any more".to_owned(),

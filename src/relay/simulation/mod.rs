@@ -210,9 +210,7 @@ fn a_changed_idle_timeout_reaches_an_open_tunnel() {
         ..policy()
     };
     let changes = PolicyChanges::new(vec![(old, std::sync::Arc::new(shorter))]);
-    world
-        .relay
-        .change(std::sync::Arc::new(changes), Vec::new());
+    world.relay.change(std::sync::Arc::new(changes), Vec::new());
     world.turns(2);
     world.pass(IDLE / 4 + Duration::from_millis(150));
     world.turns(20);

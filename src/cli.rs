@@ -67,6 +67,9 @@ pub enum Command {
     ///
     /// Prints every complaint, and exits with 1, if it was not right; what runs then goes on.
     Reload(Reload),
+    /// Say what a reload would change, and how many open tunnels are concerned
+    #[command(long_about = DIFF, after_help = DIFF_OUTPUT)]
+    Diff(Diff),
     /// List the open tunnels of a running program
     Tunnels(Tunnels),
     /// Close one tunnel politely, with a Close frame to both sides
@@ -105,6 +108,43 @@ pub struct Socket {
 pub struct Reload {
     #[command(flatten)]
     pub socket: Socket,
+}
+
+const DIFF: &str = "\
+Say what a reload would change, and how many open tunnels are concerned
+
+Reads a configuration as `check` does, asks the running program what it serves, and compares the two: APIs one by one,
+listeners, certificates, domains, settings, and what a reload would refuse because it needs a restart. Nothing changes.
+Exits with 0 if there is no difference, with 1 if there is one, with 2 if the configuration is wrong or the program cannot
+be asked.";
+
+const DIFF_OUTPUT: &str = "\
+JSON:
+  {\"same\": false, \"refused\": false, \"open_tunnels\": 12, \"apis\": [{\"change\": \"changed\", \"group\": \"DEFAULT\", \"environment\":
+   \"RELEASE\", \"name\": \"API01\", \"open_tunnels\": 12, \"fate\": [{\"tunnels\": 12, \"because\": \"changed\", \"fate\": \"keep\"}],
+   \"differences\": [{\"name\": \"backend timeout\", \"from\": \"60s\", \"to\": \"30s\"}]}],
+   \"listeners\": [], \"certificates\": [], \"domains\": [], \"settings\": [], \"restart\": []}
+  change is added, removed or changed; from or to is null where there is none; a value that begins with # is a digest of one
+  that takes more than a few words. What restart holds is refused by a reload. Further members may be added; these stay.";
+
+#[derive(Args, Debug)]
+pub struct Diff {
+    /// The configuration file to compare with what runs
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        default_value = "/etc/ringgate/ringgate.toml"
+    )]
+    pub config: PathBuf,
+
+    /// The admin socket of the running program. Default: admin.socket of the configuration file
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+
+    /// How the differences are written
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub format: Format,
 }
 
 #[derive(Args, Debug)]

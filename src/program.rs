@@ -18,7 +18,7 @@ use crate::control::drains::Drains;
 use crate::control::reload::{Reloader, Source};
 use crate::control::resolver::Resolver;
 use crate::control::signals::Signals;
-use crate::control::{self, Control, Readiness, State};
+use crate::control::{self, Control, Current, Readiness, State};
 use crate::demo;
 use crate::doctor;
 use crate::edge;
@@ -28,7 +28,7 @@ use crate::observe::events;
 use crate::observe::metrics::ReloadMetrics;
 use crate::observe::registry::{ProcessFacts, Registry};
 use crate::relay::policy::TunnelPolicy;
-use crate::reload::{FileSource, Running};
+use crate::reload::{self, FileSource, Running};
 use crate::remote;
 use crate::sys;
 use crate::tls::Tickets;
@@ -51,6 +51,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::Export(arguments) => return commands::export(&arguments),
         Command::Explain(explain) => return explain::run(&explain),
         Command::Proxy(proxy) => run_proxy(proxy),
+        Command::Diff(diff) => return commands::diff(&diff),
         Command::Reload(command) => remote::reload(&command).map_err(failure),
         Command::Tunnels(command) => remote::tunnels(&command).map_err(failure),
         Command::Close(command) => remote::close(&command).map_err(failure),
@@ -111,6 +112,7 @@ fn write_manual(dir: Option<&Path>) -> Result<(), Failure> {
 
 fn run_file(run: &Run) -> Result<(), Failure> {
     let path = &run.file.config;
+    let read_at = reload::time_of_day();
     let mut carried = Carried::default();
     let loaded = catalog::load_beside(path, &mut carried).map_err(|report| {
         commands::show_complaints(&report.complaints);
@@ -123,8 +125,20 @@ fn run_file(run: &Run) -> Result<(), Failure> {
         Start::Alone
     };
     let listeners = open(&loaded.config.listeners, start)?;
-    let file = Some((path.to_owned(), carried));
-    serve(loaded.config, loaded.catalog, listeners, &[], file, start)
+    let file = FromFile {
+        path: path.to_owned(),
+        carried,
+        inputs: loaded.inputs,
+        read_at,
+    };
+    serve(
+        loaded.config,
+        loaded.catalog,
+        listeners,
+        &[],
+        Some(file),
+        start,
+    )
 }
 
 /// One route without a file.
@@ -281,6 +295,14 @@ fn demo_certificate() -> Result<config::Certificate, Failure> {
     config::Certificate::from_pem(chain.as_bytes(), key.as_bytes()).map_err(failure)
 }
 
+/// What a reload begins with.
+struct FromFile {
+    path: PathBuf,
+    carried: Carried,
+    inputs: config::Inputs,
+    read_at: SystemTime,
+}
+
 /// Whether another ringgate may be running with the same configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Start {
@@ -334,7 +356,7 @@ fn serve(
     catalog: Catalog,
     listeners: Vec<edge::Listener>,
     hints: &[String],
-    file: Option<(PathBuf, Carried)>,
+    file: Option<FromFile>,
     start: Start,
 ) -> Result<(), Failure> {
     let (levels, _events) = events::init(&config.log).map_err(failure)?;
@@ -409,12 +431,14 @@ fn serve(
     let workers = Workers::new(workers);
     let readiness = Readiness::default();
     readiness.set(State::Ready);
-    let source = file.map(|(path, carried)| {
-        Box::new(FileSource {
-            path,
+    let (asked, requests) = control::requests();
+    let source = file.map(|file| {
+        let source = FileSource {
+            path: file.path,
             config: Arc::clone(&config),
             catalog: Arc::clone(&shared.generation.catalog),
-            carried,
+            carried: file.carried,
+            watching: reload::Watching::new(file.inputs, asked.clone()),
             listeners: running,
             workers: workers.handles(),
             connections_made_for: connections_max,
@@ -422,7 +446,8 @@ fn serve(
             tickets,
             access_log: access_log.clone(),
             levels,
-        }) as Box<dyn Source>
+        };
+        Box::new(source.watched(file.read_at)) as Box<dyn Source>
     });
     // Whoever is asked at its path from now on serves already.
     let admin = admin
@@ -430,7 +455,19 @@ fn serve(
         .transpose()
         .map_err(failure)?;
     let drains = Drains::default();
-    let reloader = Reloader::new(source, config.drain, drains.clone(), reloads);
+    let current = Current::default();
+    current.set(control::Running {
+        config: Arc::clone(&config),
+        catalog: Arc::clone(&shared.generation.catalog),
+        connections_made_for: connections_max,
+    });
+    let reloader = Reloader::new(
+        source,
+        config.drain,
+        drains.clone(),
+        current.clone(),
+        reloads,
+    );
     control::run(Control {
         workers: &workers,
         signals,
@@ -440,6 +477,9 @@ fn serve(
         readiness,
         reloader,
         drains,
+        current,
+        asked,
+        requests,
     })
     .map_err(failure)?;
     workers.join();

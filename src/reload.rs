@@ -2,22 +2,29 @@
 //! workers; what cannot change without a restart is refused.
 #![forbid(unsafe_code)]
 
+mod ending;
+mod watching;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use crate::catalog::{self, Carried, Event, Loaded};
-use crate::config::{self, ApiRules, Config, Fate};
-use crate::control::drains;
+use crate::catalog::{self, Carried, Loaded};
+use crate::config::{self, Config};
+use crate::control;
 use crate::control::reload::{Mistakes, Next, Source, Swapped};
 use crate::edge::{self, Change, Connections, EdgeHandle, Generation, Opened};
 use crate::observe::access_log::AccessLog;
 use crate::observe::events::Levels;
 use crate::relay::RelayHandle;
-use crate::relay::drain::{DrainOrder, DrainPlan, Which};
-use crate::relay::policy::{Policies, TunnelPolicy};
+use crate::snapshot::{Reach, settings};
 use crate::tls::Tickets;
 use crate::worker;
+
+use ending::Ending;
+pub(crate) use ending::ending;
+pub use watching::Watching;
 
 /// What runs, as far as a reload is concerned.
 pub struct FileSource {
@@ -33,37 +40,24 @@ pub struct FileSource {
     pub tickets: Tickets,
     pub access_log: AccessLog,
     pub levels: Levels,
+    pub watching: Watching,
 }
 
 impl Source for FileSource {
     fn prepare(&mut self) -> Result<Next, Mistakes> {
+        let read_at = time_of_day();
         let loaded = catalog::load_beside(&self.path, &mut self.carried);
-        let Loaded {
-            config,
-            catalog,
-            warnings,
-        } = loaded.map_err(|report| Mistakes(report.to_string()))?;
-        let fixed = self.changed_for_good(&config);
-        if !fixed.is_empty() {
-            return Err(Mistakes(fixed.join("\n")));
-        }
-        let mistake =
-            |problem: String| Mistakes(format!("{}: error: {problem}", self.path.display()));
-        let generation = Generation {
-            tls: self
-                .tickets
-                .configs(&config)
-                .map_err(|error| mistake(error.to_string()))?,
-            config: Arc::new(config),
-            catalog: Arc::new(catalog),
+        let (inputs, outcome) = match loaded {
+            Ok(loaded) => (loaded.inputs.clone(), self.take(loaded)),
+            Err(report) => (report.inputs.clone(), Err(Mistakes(report.to_string()))),
         };
-        let doors = self.doors(&generation.config).map_err(mistake)?;
-        let summary = format!(
-            "{} APIs, {} warnings",
-            generation.catalog.apis().len(),
-            warnings.len()
-        );
-        Ok(self.next(generation, doors, summary))
+        // A changed `reload.watch` has come into force by now.
+        let watch = self.config.reload.watch;
+        match outcome {
+            Ok(_) => self.watching.follow(watch, inputs, read_at),
+            Err(_) => self.watching.go_on(watch, &inputs, read_at),
+        }
+        outcome
     }
 }
 
@@ -86,42 +80,75 @@ struct Doors {
 }
 
 impl FileSource {
+    /// Itself, with its files watched if they are to be.
+    pub fn watched(mut self, read_at: SystemTime) -> Self {
+        self.watching.begin(self.config.reload.watch, read_at);
+        self
+    }
+
+    /// Opens what is new in what was loaded, and has it take the place of what runs.
+    fn take(&mut self, loaded: Loaded) -> Result<Next, Mistakes> {
+        let Loaded {
+            config,
+            catalog,
+            warnings,
+            ..
+        } = loaded;
+        let fixed = self.changed_for_good(&config);
+        if !fixed.is_empty() {
+            return Err(Mistakes(fixed.join("\n")));
+        }
+        let mistake =
+            |problem: String| Mistakes(format!("{}: error: {problem}", self.path.display()));
+        let generation = Generation {
+            tls: self
+                .tickets
+                .configs(&config)
+                .map_err(|error| mistake(error.to_string()))?,
+            config: Arc::new(config),
+            catalog: Arc::new(catalog),
+        };
+        let doors = self.doors(&generation.config).map_err(mistake)?;
+        let summary = format!(
+            "{} APIs, {} warnings",
+            generation.catalog.apis().len(),
+            warnings.len()
+        );
+        Ok(self.next(generation, doors, summary))
+    }
+
     /// What was set aside or started once: a complaint for each setting of that kind that is another now.
     fn changed_for_good(&self, config: &Config) -> Vec<String> {
-        let (old, new) = (&*self.config, config);
-        let head = |config: &Config| (config.limits.head, config.limits.early_bytes_max);
-        let memory = |config: &Config| {
-            let limits = &config.limits;
-            (limits.relay_buffer_bytes, limits.relay_spill_bytes_max)
-        };
-        let threads = |config: &Config| config::Workers {
-            adopt_per_turn: 0,
-            ..config.workers.clone()
-        };
-        let log = |config: &Config| (config.log.format, config.log.queue_lines_max);
-        let fixed = [
-            (threads(old) != threads(new), "[workers]"),
-            (head(old) != head(new), "limits of heads and early bytes"),
-            (
-                memory(old) != memory(new),
-                "limits.relay_buffer_bytes and limits.relay_spill_bytes_max",
-            ),
-            (
-                new.limits.connections_max > self.connections_made_for,
-                "a larger limits.connections_max",
-            ),
-            (old.admin != new.admin, "[admin]"),
-            (
-                log(old) != log(new) || !self.access_log.can_move_to(&new.log.access),
-                "log.format, log.queue_lines_max and the kind of log.access",
-            ),
-        ];
-        let file = self.path.display();
-        let complaint = |what| format!("{file}: error: {what} cannot change without a restart");
-        fixed
+        let (old, new) = (settings(&self.config), settings(config));
+        let mut fixed: Vec<_> = old
             .into_iter()
-            .filter(|(changed, _)| *changed)
-            .map(|(_, what)| complaint(what))
+            .zip(new)
+            .filter(|((_, was, reach), (_, is, _))| *reach == Reach::Restart && was != is)
+            .map(|((key, was, _), (_, is, _))| (key, was, is))
+            .collect();
+        let most = config.limits.connections_max;
+        if most > self.connections_made_for {
+            let made_for = self.connections_made_for.to_string();
+            fixed.push(("limits.connections_max", made_for, most.to_string()));
+        }
+        if !self.access_log.can_move_to(&config.log.access) {
+            fixed.push((
+                "log.access",
+                "one kind of place".to_owned(),
+                "another".to_owned(),
+            ));
+        }
+        let file = self.path.display();
+        let said = |value: &String| match value.as_str() {
+            "" => "unset".to_owned(),
+            value => value.to_owned(),
+        };
+        fixed
+            .iter()
+            .map(|(key, was, is)| {
+                let (was, is) = (said(was), said(is));
+                format!("{file}: error: {key}: cannot change from {was} to {is} without a restart")
+            })
             .collect()
     }
 
@@ -194,6 +221,7 @@ impl FileSource {
             0 => self.connections_made_for,
             max => max,
         };
+        let connections_made_for = self.connections_made_for;
         let (access_log, levels) = (self.access_log.clone(), self.levels.clone());
         let limits = worker::relay_limits(&config, self.connections_made_for);
         let swap = move || {
@@ -208,9 +236,15 @@ impl FileSource {
             connections.limit(connections_max);
             access_log.move_to(&config.log.access);
             levels.set(&config.log.level);
+            let running = control::Running {
+                config: Arc::clone(&config),
+                catalog: generation.catalog,
+                connections_made_for,
+            };
             Swapped {
                 drain: config.drain,
                 orders,
+                running: Some(running),
             }
         };
         Next {
@@ -220,82 +254,11 @@ impl FileSource {
     }
 }
 
-/// Tunnels that a reload ends by one plan, for one reason.
-struct Ending {
-    event: Event,
-    plan: DrainPlan,
-    policies: Vec<Arc<TunnelPolicy>>,
-}
-
-impl Ending {
-    /// Those that are not kept.
-    fn sort(events: Vec<(Event, Arc<TunnelPolicy>)>, old: &Config, new: &Config) -> Vec<Self> {
-        let mut endings: Vec<Self> = Vec::new();
-        for (event, policy) in events {
-            let Some((event, plan)) = ending(event, &policy.group, &policy.api, old, new) else {
-                continue;
-            };
-            let same = |known: &&mut Self| known.event == event && known.plan == plan;
-            match endings.iter_mut().find(same) {
-                Some(known) => known.policies.push(policy),
-                None => endings.push(Self {
-                    event,
-                    plan,
-                    policies: vec![policy],
-                }),
-            }
-        }
-        endings
-    }
-
-    fn into_order(self) -> (String, Arc<DrainOrder>) {
-        let mut names: Vec<_> = self
-            .policies
-            .iter()
-            .map(|policy| format!("{}:{}", policy.group, policy.api))
-            .collect();
-        names.sort_unstable();
-        names.dedup();
-        let more = match names.len() {
-            0..=NAMED_MAX => String::new(),
-            count => format!(" and {} more", count - NAMED_MAX),
-        };
-        names.truncate(NAMED_MAX);
-        let which = format!("{}: {}{more}", self.event.label(), names.join(", "));
-        let policies = Policies::new(self.policies);
-        let order = DrainOrder::new(Which::Under(policies), self.plan, drains::now());
-        (which, Arc::new(order))
-    }
-}
-
-/// APIs that the description of a drain names.
-const NAMED_MAX: usize = 3;
-
-/// How the open tunnels of an API end because of what a reload does, and why; `None` if they live on. What is said for the
-/// one API counts, and where it is gone, what was said for it before; else what is said for all.
-pub(crate) fn ending(
-    event: Event,
-    group: &str,
-    api: &str,
-    old: &Config,
-    new: &Config,
-) -> Option<(Event, DrainPlan)> {
-    let rules = new
-        .api_rules(group, api)
-        .or_else(|| old.api_rules(group, api));
-    let own = |of: fn(&ApiRules) -> Option<Fate>| rules.and_then(of);
-    let all = &new.reload;
-    let fate = match event {
-        Event::ApiRemoved => own(|rules| rules.when_removed).unwrap_or(all.removed_apis),
-        Event::BackendRemoved => {
-            own(|rules| rules.when_backend_removed).unwrap_or(all.removed_backends)
-        }
-        Event::ApiChanged => own(|rules| rules.when_changed).unwrap_or(all.changed_apis),
-    };
-    match (fate, event) {
-        (Fate::Drain(plan), _) => Some((event, plan)),
-        // An API that leads elsewhere has changed.
-        (Fate::Keep, Event::BackendRemoved) => ending(Event::ApiChanged, group, api, old, new),
-        (Fate::Keep, _) => None,
-    }
+/// When something is read: what changes later has not been.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the times of files are those of the wall clock"
+)]
+pub fn time_of_day() -> SystemTime {
+    SystemTime::now()
 }

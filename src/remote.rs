@@ -199,7 +199,7 @@ impl Query {
 }
 
 /// The JSON of a good answer.
-fn ask(socket: &Socket, method: &str, path: &str) -> Result<Json, Failure> {
+pub(crate) fn ask(socket: &Socket, method: &str, path: &str) -> Result<Json, Failure> {
     let at = place(socket)?;
     let failed = |error: io::Error| {
         Failure(format!(

@@ -50,6 +50,15 @@ impl Api {
         facets.0
     }
 
+    /// Where its backends are, as its tunnels know them.
+    pub fn addresses(&self) -> impl Iterator<Item = &str> {
+        self.backends()
+            .filter_map(|backend| match &backend.destination {
+                Destination::Http(http) => Some(http.policy.address.as_str()),
+                Destination::Mock(_) => None,
+            })
+    }
+
     /// Gives everything that its tunnels live by the version of the whole.
     pub(super) fn stamp(&mut self, mut keep: impl FnMut(TunnelPolicy) -> Arc<TunnelPolicy>) {
         let mut hash = Sha1::new();

@@ -3,6 +3,7 @@
 
 mod apis;
 mod check;
+mod diff;
 mod export;
 
 use std::io::{self, IsTerminal, Write};
@@ -13,6 +14,7 @@ use crate::document::{Complaint, Listing};
 
 pub(crate) use apis::apis;
 pub(crate) use check::check;
+pub(crate) use diff::diff;
 pub(crate) use export::export;
 
 /// Shows complaints on standard error, in colour where that is a terminal.

@@ -8,6 +8,7 @@ pub mod certificates;
 pub mod defaults;
 mod files;
 mod glob;
+mod inputs;
 mod memory;
 mod text;
 mod x509;
@@ -25,6 +26,7 @@ use crate::relay::policy::{FrameMode, IdleEnd};
 
 pub(crate) use files::Opened;
 pub use files::{Loaded, Source};
+pub use inputs::{Inputs, Stamp};
 pub use memory::MemoryBounds;
 pub(crate) use x509::days_since_1970;
 

@@ -6,7 +6,9 @@ pub mod reload;
 pub mod resolver;
 pub mod signals;
 mod supervisor;
+pub mod watch;
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::io;
 use std::rc::Rc;
@@ -14,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::time::Duration;
 
-use futures_channel::mpsc::{Receiver, channel};
+use futures_channel::mpsc::{Receiver, Sender, channel};
 use monoio::time::{sleep, timeout};
 use monoio::{IoUringDriver, RuntimeBuilder};
 
@@ -22,11 +24,14 @@ use self::admin::{Admin, AdminSocket, Operations, Request};
 use self::drains::{Drains, Origin};
 use self::reload::Reloader;
 use self::signals::{Signal, Signals};
+use crate::catalog::Catalog;
+use crate::config::Config;
 use crate::observe::access_log::AccessLog;
 use crate::observe::registry::Registry;
 use crate::race::{First, race};
 use crate::relay::RelayHandle;
 use crate::relay::drain::{DrainOrder, DrainPlan, Progress, Which};
+use crate::snapshot::Snapshot;
 use crate::sys;
 
 /// How often the open tunnels are counted during a drain: what a stop may be late by.
@@ -57,6 +62,35 @@ impl Readiness {
     }
 }
 
+/// What runs now, for those who ask. Clones share it; it belongs to the control thread.
+#[derive(Clone, Debug, Default)]
+pub struct Current(Rc<RefCell<Option<Running>>>);
+
+/// A configuration in force.
+#[derive(Clone, Debug)]
+pub struct Running {
+    pub config: Arc<Config>,
+    pub catalog: Arc<Catalog>,
+    /// Connections that the workers were made for.
+    pub connections_made_for: usize,
+}
+
+impl Current {
+    pub fn set(&self, running: Running) {
+        *self.0.borrow_mut() = Some(running);
+    }
+
+    /// What runs, as `ringgate diff` compares it; empty before anything does.
+    pub fn snapshot(&self) -> Snapshot {
+        let running = self.0.borrow();
+        running.as_ref().map_or_else(Snapshot::default, |running| {
+            let mut snapshot = Snapshot::of(&running.config, &running.catalog);
+            snapshot.connections_made_for = running.connections_made_for;
+            snapshot
+        })
+    }
+}
+
 /// The workers, as far as a stop is concerned. None of these may block.
 pub trait Workers {
     /// Closes the listeners. Connections that have no tunnel yet may finish their handshake or be refused.
@@ -84,6 +118,15 @@ pub struct Control<W> {
     pub readiness: Readiness,
     pub reloader: Reloader,
     pub drains: Drains,
+    pub current: Current,
+    /// The way to ask the control loop, and its other end.
+    pub asked: Sender<Request>,
+    pub requests: Receiver<Request>,
+}
+
+/// A way to ask the control loop for something, which does not exist yet.
+pub fn requests() -> (Sender<Request>, Receiver<Request>) {
+    channel(REQUESTS_MAX)
 }
 
 /// Serves until a signal has stopped the workers. Returning at all is a success: the process exits with 0.
@@ -109,13 +152,15 @@ impl<W: Workers> Control<W> {
             readiness,
             mut reloader,
             drains,
+            current,
+            asked,
+            mut requests,
         } = self;
         let mut signals = signals.listen()?;
-        let (asked, mut requests) = channel(REQUESTS_MAX);
         // Held to the end: dropping it removes the socket's file.
         let _admin = match admin {
             Some(socket) => {
-                let operations = Operations::new(workers.relays(), asked, drains.clone());
+                let operations = Operations::new(workers.relays(), asked, drains.clone(), current);
                 let admin = Rc::new(Admin::new(registry, readiness.clone(), operations));
                 Some(admin.serve(socket)?)
             }
@@ -172,6 +217,11 @@ async fn wait_for_stop(
             First::Other(First::Work(())) => continue,
             First::Other(First::Other(Request::Reload(reply))) => {
                 reloader.begin_for(reply);
+                continue;
+            }
+            First::Other(First::Other(Request::FilesChanged)) => {
+                tracing::info!("files of the configuration have changed");
+                reloader.begin();
                 continue;
             }
         };
@@ -285,8 +335,6 @@ async fn wait_until_empty<W: Workers>(workers: &W) {
 mod tests {
     use std::cell::{Cell, RefCell};
 
-    use futures_channel::mpsc::Sender;
-
     use super::*;
 
     #[derive(Default)]
@@ -393,7 +441,13 @@ mod tests {
                 sender.try_send(signal).unwrap();
             }
             let plan = within(Duration::ZERO);
-            let mut reloader = Reloader::new(None, plan, Drains::default(), Arc::default());
+            let mut reloader = Reloader::new(
+                None,
+                plan,
+                Drains::default(),
+                Current::default(),
+                Arc::default(),
+            );
             let (_asked, mut requests) = channel(1);
             let stop = wait_for_stop(&mut signals, &mut requests, &log, &mut reloader).await;
             assert_eq!(stop, Stop::Politely);

@@ -9,7 +9,7 @@ use std::thread;
 use futures_channel::oneshot;
 
 use super::drains::{Drains, Origin};
-use super::supervisor;
+use super::{Current, Running, supervisor};
 use crate::observe::metrics::ReloadMetrics;
 use crate::relay::drain::{DrainOrder, DrainPlan};
 
@@ -38,6 +38,7 @@ pub struct Swapped {
     pub drain: DrainPlan,
     /// What ends tunnels, and which, for people.
     pub orders: Vec<(String, Arc<DrainOrder>)>,
+    pub running: Option<Running>,
 }
 
 impl fmt::Debug for Next {
@@ -68,6 +69,7 @@ pub struct Reloader {
     /// How a stop is to go.
     drain: DrainPlan,
     drains: Drains,
+    current: Current,
     /// Asked for while one was under way, which may have read what has changed since.
     again: bool,
     /// Who waits for the outcome of what is under way, and of what follows it.
@@ -89,12 +91,14 @@ impl Reloader {
         source: Option<Box<dyn Source>>,
         drain: DrainPlan,
         drains: Drains,
+        current: Current,
         metrics: Arc<ReloadMetrics>,
     ) -> Self {
         Self {
             source: source.map_or(At::Nowhere, At::Here),
             drain,
             drains,
+            current,
             again: false,
             waiting: Vec::new(),
             waiting_again: Vec::new(),
@@ -179,7 +183,14 @@ impl Reloader {
 
     fn swap(&mut self, next: Next) {
         let Next { summary, swap } = next;
-        let Swapped { drain, orders } = swap();
+        let Swapped {
+            drain,
+            orders,
+            running,
+        } = swap();
+        if let Some(running) = running {
+            self.current.set(running);
+        }
         self.drain = drain;
         let generation = self.metrics.succeeded();
         tracing::info!(generation, "reloaded: {summary}");
@@ -241,6 +252,7 @@ mod tests {
                     Swapped {
                         drain: Config::base().drain,
                         orders: Vec::new(),
+                        running: None,
                     }
                 }),
             })
@@ -262,6 +274,7 @@ mod tests {
                 Some(Box::new(source)),
                 Config::base().drain,
                 Drains::default(),
+                Current::default(),
                 Arc::clone(&metrics),
             );
             reloader.begin();
@@ -288,6 +301,7 @@ mod tests {
             None,
             Config::base().drain,
             Drains::default(),
+            Current::default(),
             Arc::default(),
         );
         reloader.begin();

@@ -1,6 +1,7 @@
 //! What the tunnels of a relay are doing, for whoever asks: a few slots a turn, so that the answer delays no message.
 #![forbid(unsafe_code)]
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -28,6 +29,8 @@ pub struct Filter {
     pub backend: Option<SocketAddr>,
     pub older_than: Option<Duration>,
     pub idle_for: Option<Duration>,
+    /// Those that fit are counted by what they live by, and not listed.
+    pub count_only: bool,
 }
 
 /// One open tunnel at the moment it was looked at.
@@ -73,6 +76,8 @@ pub struct Listed {
     pub tunnels: Vec<TunnelInfo>,
     /// Tunnels that fit beyond `LISTED_MAX`.
     pub more: usize,
+    /// Where they are only counted: policies by their address.
+    pub counts: HashMap<usize, (Arc<TunnelPolicy>, u64)>,
 }
 
 /// A question under way.
@@ -104,7 +109,11 @@ impl Listing {
         if !self.filter.fits(&info) {
             return;
         }
-        if self.found.tunnels.len() < LISTED_MAX {
+        if self.filter.count_only {
+            let policy = info.policy;
+            let by = Arc::as_ptr(&policy).addr();
+            self.found.counts.entry(by).or_insert((policy, 0)).1 += 1;
+        } else if self.found.tunnels.len() < LISTED_MAX {
             self.found.tunnels.push(info);
         } else {
             self.found.more += 1;

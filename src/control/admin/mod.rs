@@ -164,6 +164,7 @@ mod tests {
                 Vec::new(),
                 requests,
                 crate::control::drains::Drains::default(),
+                crate::control::Current::default(),
             ),
         )
     }

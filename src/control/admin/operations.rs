@@ -13,6 +13,7 @@ use serde_json::json;
 use super::http::Answer;
 use crate::catalog::DEFAULT_GROUP;
 use crate::close::DrainCause;
+use crate::control::Current;
 use crate::control::drains::{self, Drains, NotCancelled, Origin};
 use crate::control::reload::Mistakes;
 use crate::document::quantity::parse_duration;
@@ -31,6 +32,8 @@ const PAGE_MAX: usize = 10_000;
 #[derive(Debug)]
 pub enum Request {
     Reload(oneshot::Sender<Result<String, Mistakes>>),
+    /// As `Reload`, and nobody waits for the outcome.
+    FilesChanged,
 }
 
 /// The query of a request.
@@ -42,6 +45,7 @@ pub struct Operations {
     relays: Vec<RelayHandle>,
     requests: RefCell<mpsc::Sender<Request>>,
     drains: Drains,
+    current: Current,
 }
 
 /// Why a request can't be met: status and message.
@@ -72,11 +76,17 @@ fn json_answer<T: Serialize>(status: u16, value: &T) -> Answer {
 }
 
 impl Operations {
-    pub fn new(relays: Vec<RelayHandle>, requests: mpsc::Sender<Request>, drains: Drains) -> Self {
+    pub fn new(
+        relays: Vec<RelayHandle>,
+        requests: mpsc::Sender<Request>,
+        drains: Drains,
+        current: Current,
+    ) -> Self {
         Self {
             relays,
             requests: RefCell::new(requests),
             drains,
+            current,
         }
     }
 
@@ -94,11 +104,13 @@ impl Operations {
             ("POST", "drains", None) => self.drain(query),
             ("DELETE", "drains", Some(number)) => self.cancel(number),
             ("POST", "reload", None) => self.reload().await,
+            ("GET" | "HEAD", "snapshot", None) => Ok(self.snapshot().await),
             (_, "tunnels", None) => Ok(not_allowed("GET, HEAD")),
             (_, "tunnels", Some(_)) => Ok(not_allowed("GET, HEAD, DELETE")),
             (_, "drains", None) => Ok(not_allowed("GET, HEAD, POST")),
             (_, "drains", Some(_)) => Ok(not_allowed("DELETE")),
             (_, "reload", None) => Ok(not_allowed("POST")),
+            (_, "snapshot", None) => Ok(not_allowed("GET, HEAD")),
             _ => return None,
         };
         Some(outcome.unwrap_or_else(Refusal::answer))
@@ -196,6 +208,23 @@ impl Operations {
                 "a stop cannot be taken back: nobody is let in any more".to_owned(),
             )),
         }
+    }
+
+    /// What runs, in the form in which it can be compared, and how many tunnels live by what.
+    async fn snapshot(&self) -> Answer {
+        let filter = Arc::new(Filter {
+            count_only: true,
+            ..Filter::default()
+        });
+        let asked = self.relays.iter().map(|relay| relay.list(&filter));
+        let mut snapshot = self.current.snapshot();
+        for listed in asked.collect::<Vec<_>>() {
+            let counts = listed.await.unwrap_or_default().counts;
+            for (policy, open) in counts.into_values() {
+                snapshot.count(&policy, open);
+            }
+        }
+        json_answer(200, &snapshot)
     }
 
     async fn reload(&self) -> Result<Answer, Refusal> {

@@ -221,7 +221,8 @@ impl Drain {
 
 /// To a whole second, upwards: for people.
 fn format_seconds(time: Duration) -> String {
-    format_duration(Duration::from_secs(time.as_millis().div_ceil(1000) as u64))
+    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+    format_duration(Duration::from_secs(seconds))
 }
 
 #[expect(

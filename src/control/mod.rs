@@ -99,6 +99,8 @@ pub trait Workers {
     fn drain(&self, order: &Arc<DrainOrder>);
     /// Tunnels that are open, and those on their way from an edge to its relay.
     fn tunnels_open(&self) -> u64;
+    /// Listeners that are being emptied, and clients who have asked for nothing yet.
+    fn newcomers(&self) -> u64;
     /// Ends the threads, whatever is still open.
     fn stop_now(&self);
     /// Connections accepted since the start.
@@ -325,8 +327,18 @@ async fn hurried(signals: &mut Receiver<Signal>) {
     }
 }
 
+/// How often newcomers are looked for once everybody else has left: two seconds are enough for a handshake.
+const NEWCOMER_POLLS: u32 = 100;
+
 async fn wait_until_empty<W: Workers>(workers: &W) {
-    while workers.tunnels_open() > 0 {
+    let mut patience = NEWCOMER_POLLS;
+    loop {
+        if workers.tunnels_open() == 0 {
+            if workers.newcomers() == 0 || patience == 0 {
+                return;
+            }
+            patience -= 1;
+        }
         sleep(DRAIN_POLL).await;
     }
 }
@@ -358,6 +370,10 @@ mod tests {
             let open = self.tunnels.get();
             self.tunnels.set(open.saturating_sub(self.ending));
             open
+        }
+
+        fn newcomers(&self) -> u64 {
+            0
         }
 
         fn stop_now(&self) {

@@ -12,7 +12,7 @@ use super::pool::Buffer;
 use super::proxy_header::{self, Introduced};
 use super::request::{self, Heard, Request};
 use super::stream::Stream;
-use super::{Began, Edge, Peer, call, refuse, upgrade};
+use super::{Began, Edge, InProgress, Peer, call, refuse, upgrade};
 use crate::close::{CloseReason, Deadline};
 use crate::config::Scheme;
 use crate::connections::Place;
@@ -47,6 +47,7 @@ impl Drop for Open {
 /// Serves a client to the end of its life on the edge.
 pub(super) async fn serve(edge: Rc<Edge>, mut client: Client, door: Rc<Door>) {
     let _open = Open::new(&edge.metrics);
+    let mut newcomer = Some(InProgress::newcomer(&edge));
     let deadline = Instant::now() + edge.live().config.timeouts.handshake;
     let mut buf = edge.pool.buffer();
     if door.demands_proxy_header() {
@@ -74,10 +75,13 @@ pub(super) async fn serve(edge: Rc<Edge>, mut client: Client, door: Rc<Door>) {
         match request::hear(&edge, &client, &mut buf, first.take()).await {
             Heard::Nothing => return client.stream.close(&edge.scratch).await,
             Heard::Wrong(began, reason) => return refuse::last(&edge, client, began, reason).await,
-            Heard::Request(request) => match answer(&edge, client, buf, request).await {
-                Some((next, rest)) => (client, buf) = (next, rest),
-                None => return,
-            },
+            Heard::Request(request) => {
+                let Some(rest) = answer(&edge, client, buf, request).await else {
+                    return;
+                };
+                (client, buf) = rest;
+                newcomer.take();
+            }
         }
     }
 }

@@ -110,10 +110,12 @@ pub fn prepare(
     woken.set_nonblocking(true)?;
     let (commands, told) = channel();
     let on_their_way = Arc::new(AtomicU64::new(0));
+    let newcomers = Arc::new(AtomicU64::new(0));
     let prepared = Prepared {
         doors,
         mailbox: Mailbox { told, woken },
         on_their_way: Arc::clone(&on_their_way),
+        newcomers: Arc::clone(&newcomers),
         live: Live::new(&shared.generation),
         resolver: shared.resolver.clone(),
         log: shared.access_log.clone(),
@@ -126,6 +128,7 @@ pub fn prepare(
         commands,
         wake: Arc::new(wake),
         on_their_way,
+        newcomers,
     };
     Ok((handle, prepared))
 }
@@ -165,6 +168,7 @@ pub struct EdgeHandle {
     commands: Sender<Command>,
     wake: Arc<StdUnixStream>,
     on_their_way: Arc<AtomicU64>,
+    newcomers: Arc<AtomicU64>,
 }
 
 impl EdgeHandle {
@@ -188,6 +192,11 @@ impl EdgeHandle {
         self.on_their_way.load(Relaxed)
     }
 
+    /// Listeners that are open or being emptied, and clients whose first request has not been answered.
+    pub fn newcomers(&self) -> u64 {
+        self.newcomers.load(Relaxed)
+    }
+
     fn tell(&self, command: Command) {
         // An edge that has ended needs telling nothing, and a full socket wakes as well as one byte more.
         if self.commands.send(command).is_ok()
@@ -209,6 +218,7 @@ pub struct Prepared {
     doors: Vec<Opened>,
     mailbox: Mailbox,
     on_their_way: Arc<AtomicU64>,
+    newcomers: Arc<AtomicU64>,
     live: Live,
     resolver: Resolver,
     log: AccessLog,
@@ -271,6 +281,7 @@ impl Prepared {
             relay: self.relay,
             metrics: self.metrics,
             on_their_way: self.on_their_way,
+            newcomers: self.newcomers,
             turn: Cell::new(0),
             idle: Cell::new(0),
             stopping: Cell::new(false),
@@ -287,8 +298,14 @@ impl Doors {
     fn open(&mut self, edge: &Rc<Edge>, Opened(socket, door): Opened) -> io::Result<()> {
         let (stop, stopped) = oneshot::channel();
         let address = door.address;
+        let waiting = InProgress::newcomer(edge);
         let listener = accept::listener(socket)?;
-        monoio::spawn(accept::accept(Rc::clone(edge), listener, door, stopped));
+        let accepting = accept::accept(Rc::clone(edge), listener, door, stopped);
+        monoio::spawn(async move {
+            accepting.await;
+            // Whoever waited at the listener is in.
+            drop(waiting);
+        });
         self.0.push((address, stop));
         Ok(())
     }
@@ -370,6 +387,7 @@ struct Edge {
     relay: RelayHandle,
     metrics: Arc<EdgeMetrics>,
     on_their_way: Arc<AtomicU64>,
+    newcomers: Arc<AtomicU64>,
     pool: Rc<Pool>,
     scratch: Scratch,
     idle_backends: IdleBackends,
@@ -435,13 +453,23 @@ impl Edge {
     }
 }
 
-/// Counts a request that has not got all of its answer: a drain waits for it.
+/// Counts what a drain waits for.
 struct InProgress(Arc<AtomicU64>);
 
 impl InProgress {
+    /// A request that has not got all of its answer.
     fn new(edge: &Edge) -> Self {
-        edge.on_their_way.fetch_add(1, Relaxed);
-        Self(Arc::clone(&edge.on_their_way))
+        Self::count(&edge.on_their_way)
+    }
+
+    /// Somebody who may not have been able to ask yet.
+    fn newcomer(edge: &Edge) -> Self {
+        Self::count(&edge.newcomers)
+    }
+
+    fn count(counter: &Arc<AtomicU64>) -> Self {
+        counter.fetch_add(1, Relaxed);
+        Self(Arc::clone(counter))
     }
 }
 

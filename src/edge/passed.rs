@@ -148,12 +148,13 @@ mod tests {
     #[test]
     fn every_worker_has_a_socket_and_every_socket_a_worker() {
         for (sockets, workers) in [(1, 4), (2, 4), (3, 4), (4, 4), (5, 2), (7, 3)] {
-            let mut all = vec![passed("a")];
-            let address = all[0].address;
-            for _ in 1..sockets {
-                let again = all[0].socket.try_clone().unwrap();
-                all.push(Passed::new(again.into(), "a".to_owned()).unwrap());
-            }
+            let one = passed("a");
+            let address = one.address;
+            let again = |_| {
+                let socket = one.socket.try_clone().unwrap();
+                Passed::new(socket.into(), "a".to_owned()).unwrap()
+            };
+            let all: Vec<_> = (0..sockets).map(again).collect();
             let listener = match_up(&[wanted(address)], all)
                 .unwrap()
                 .remove(0)

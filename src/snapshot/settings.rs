@@ -1,6 +1,7 @@
 //! Every setting with its value as it is written, and whether a reload can change it.
 
 use std::fmt::Debug;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::close::DrainCause;
@@ -67,7 +68,7 @@ pub fn settings(config: &Config) -> Vec<(&'static str, String, Reach)> {
         "backends.source_addresses",
         list(&backends.source_addresses),
     );
-    let ca = backends.ca.as_ref().map(|path| path.display().to_string());
+    let ca = backends.ca.as_deref().map(path);
     reload("backends.ca", ca.unwrap_or_default());
     let denied = backends.denied.iter().map(ToString::to_string);
     reload("backends.denied", denied.collect::<Vec<_>>().join(", "));
@@ -142,7 +143,7 @@ pub fn settings(config: &Config) -> Vec<(&'static str, String, Reach)> {
         match &config.log.access {
             AccessLog::Stdout => "stdout".to_owned(),
             AccessLog::Off => "off".to_owned(),
-            AccessLog::File(path) => path.display().to_string(),
+            AccessLog::File(file) => path(file),
         },
     );
     reload(
@@ -186,11 +187,7 @@ pub fn settings(config: &Config) -> Vec<(&'static str, String, Reach)> {
         "limits.relay_spill_bytes_max",
         size(limits.relay_spill_bytes_max),
     );
-    let socket = config
-        .admin
-        .socket
-        .as_ref()
-        .map(|path| path.display().to_string());
+    let socket = config.admin.socket.as_deref().map(path);
     restart("admin.socket", socket.unwrap_or_default());
     restart(
         "log.format",
@@ -235,6 +232,12 @@ fn pace(pace: Pace) -> String {
         Pace::Gentle => "10s or less".to_owned(),
         Pace::Over(over) => format_duration(over),
     }
+}
+
+/// Relative ones begin where their file stands, which may have been named in another way.
+fn path(path: &Path) -> String {
+    let absolute = std::path::absolute(path);
+    absolute.as_deref().unwrap_or(path).display().to_string()
 }
 
 fn cause(cause: DrainCause) -> &'static str {

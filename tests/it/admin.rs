@@ -173,6 +173,7 @@ fn one_tunnel_is_closed_with_a_code() {
     let mut client = program.connect();
     client.upgrade("/hello");
     let local = client.socket().local_addr().unwrap().to_string();
+    program.await_metric("ringgate_tunnels", 2.0);
     let (_, all) = ask(&program, "GET", "/v1/tunnels");
     let tunnels = all["tunnels"].as_array().unwrap();
     let tunnel = tunnels

@@ -53,9 +53,16 @@ impl Newcomers {
     }
 
     /// How many were served; nobody was refused.
-    fn all_served(self) -> usize {
+    fn all_served(mut self) -> usize {
         self.enough.store(true, SeqCst);
-        self.coming.into_iter().map(|one| one.join().unwrap()).sum()
+        let coming = std::mem::take(&mut self.coming);
+        coming.into_iter().map(|one| one.join().unwrap()).sum()
+    }
+}
+
+impl Drop for Newcomers {
+    fn drop(&mut self) {
+        self.enough.store(true, SeqCst);
     }
 }
 
@@ -128,15 +135,18 @@ fn a_supervisor_keeps_the_socket_over_a_restart() {
     let mut old = open(address);
     let workers = program.metric("ringgate_workers");
     assert!((workers - 2.0).abs() < f64::EPSILON);
-    let started = program.metric("ringgate_process_start_time_seconds");
     let newcomers = Newcomers::to(address);
     program.signal("TERM");
     assert_eq!(old.read_frame().close_code(), Some(1001));
     old.send(masked(CLOSE, &close(1001, "")));
     old.assert_closed();
+    eventually("it has ended", || program.errors().contains("drained"));
+    let socket = program.admin_socket();
     eventually("the next one serves", || {
-        let socket = program.admin_socket();
-        program.metric_at(&socket, "ringgate_process_start_time_seconds") > started
+        program.metric_at(&socket, "ringgate_tunnels_opened_total") > 0.0
+            && !program
+                .metric_at(&socket, "ringgate_tunnels_closed_total{reason=\"drained\"}")
+                .is_normal()
     });
     assert_echoes(&mut open(address));
     assert!(newcomers.all_served() > 0);
@@ -283,7 +293,7 @@ fn inside_a_network_of_its_own() {
     command
         .args(["run", "--beside", "-c"])
         .arg(old.workspace.path("ringgate.toml"));
-    let successor = Ringgate::start(command, Workspace::new());
+    let _successor = Ringgate::start(command, Workspace::new());
     done.store(true, SeqCst);
     watcher.join().unwrap();
 

@@ -20,6 +20,7 @@ mod cli;
 mod curl;
 mod diff;
 mod doctor;
+mod drains;
 mod faults;
 mod framing;
 mod handover;

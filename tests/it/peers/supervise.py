@@ -1,13 +1,16 @@
 """A supervisor with socket activation: listens, passes its sockets, and starts the command again when it ends.
 
 supervise.py NAME=ADDRESS:PORT... -- COMMAND...   Prints `socket ADDRESS:PORT` for each. TERM goes on to the command, which
-is started again; when standard input ends, the command is killed and nothing is started any more.
+is started again; it is killed when this process ends.
 """
 
+import ctypes
 import os
 import signal
 import socket
 import sys
+
+PR_SET_PDEATHSIG = 1
 
 split = sys.argv.index("--")
 passed, command = sys.argv[1:split], sys.argv[split + 1 :]
@@ -30,6 +33,8 @@ def start():
     for index, descriptor in enumerate(high):
         os.dup2(descriptor, 3 + index, inheritable=True)
     os.closerange(3 + len(high), 200)
+    # Whoever kills this process means the command.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     os.environ["LISTEN_PID"] = str(os.getpid())
     os.environ["LISTEN_FDS"] = str(len(high))
     os.environ["LISTEN_FDNAMES"] = ":".join(names)

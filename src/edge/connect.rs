@@ -128,8 +128,7 @@ async fn connect_from(
 /// A socket that will connect from `source`, with a port that is chosen when the destination is known.
 fn socket_from(source: Option<IpAddr>, address: SocketAddr) -> io::Result<Socket> {
     let domain = Domain::for_address(address);
-    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_nonblocking(true)?;
+    let socket = Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;
     if let Some(source) = source {
         sys::set_bind_address_no_port(socket.as_fd())?;

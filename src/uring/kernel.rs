@@ -4,6 +4,8 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::ptr;
+use std::thread;
+use std::time::Duration;
 
 use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{
@@ -151,7 +153,7 @@ impl KernelRing {
     /// Builds the ring on the calling thread. `wake` is an eventfd; whenever it is written to, the relay hears
     /// [`Completion::Wake`].
     pub fn new(size: Size, wake: OwnedFd) -> io::Result<Self> {
-        let (ring, sq_array) = build(size.sockets_max)?;
+        let (ring, sq_array) = build_patiently(size.sockets_max)?;
         let ring = Box::into_raw(Box::new(ring));
         let owner = Owner(ring);
         // SAFETY: `ring` stays allocated until `owner` is dropped, after the parts split off here (see `KernelRing`), and
@@ -423,6 +425,21 @@ impl Memory for KernelRing {
 }
 
 /// `NO_SQARRAY` (Linux 6.6) saves an indirection; everything else is there from Linux 6.1, our floor.
+/// The kernel takes the pages of a ring all at once and gives up (`ENOMEM`) rather than wait until the page cache has made
+/// room, but has it make room: where it fills the memory, a later try finds the pages.
+fn build_patiently(sockets_max: usize) -> io::Result<(IoUring, SqArray)> {
+    for _ in 1..BUILD_TRIES {
+        match build(sockets_max) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => thread::sleep(BUILD_WAIT),
+            outcome => return outcome,
+        }
+    }
+    build(sockets_max)
+}
+
+const BUILD_TRIES: u32 = 10;
+const BUILD_WAIT: Duration = Duration::from_millis(50);
+
 fn build(sockets_max: usize) -> io::Result<(IoUring, SqArray)> {
     let with = |sq_array| {
         let mut builder = IoUring::builder();

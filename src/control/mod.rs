@@ -174,7 +174,9 @@ impl<W: Workers> Control<W> {
             readiness.set(State::Stopping);
             if stop == Stop::Politely {
                 supervisor::stopping("draining");
-                let draining = drain(&workers, &mut signals, reloader.drain(), &drains);
+                let plan = *reloader.drain();
+                reloader.abandon();
+                let draining = drain(&workers, &mut signals, &plan, &drains);
                 // What else is asked for is not done any more: dropping a request says so.
                 let refusing = async {
                     loop {

@@ -120,6 +120,12 @@ impl Reloader {
         self.begin();
     }
 
+    /// Waits for nothing any more: those who do are told that the process is stopping, by the end of their channel.
+    pub fn abandon(&mut self) {
+        self.waiting.clear();
+        self.waiting_again.clear();
+    }
+
     /// How a stop is to go, by what runs now.
     pub fn drain(&self) -> &DrainPlan {
         &self.drain

@@ -43,6 +43,7 @@ impl Watch {
             ordered,
             inputs: Inputs::default(),
             stamp: Stamp::default(),
+            doubted: Stamp::default(),
             watched: HashMap::new(),
             stirred: None,
         };
@@ -80,6 +81,8 @@ struct Watching {
     inputs: Inputs,
     /// What was told last, or read since.
     stamp: Stamp,
+    /// What was told because it may have changed unseen: once is enough, whatever the clocks say.
+    doubted: Stamp,
     watched: HashMap<PathBuf, WatchDescriptor>,
     /// When the first and the last of what has happened since did.
     stirred: Option<(Instant, Instant)>,
@@ -157,9 +160,10 @@ impl Watching {
         self.stamp = self.inputs.stamp();
         let since_1970 = read_at.duration_since(UNIX_EPOCH).unwrap_or_default();
         let surely_read = since_1970.saturating_sub(TICK).as_nanos();
-        if self.stamp.last_change() >= i128::try_from(surely_read).unwrap_or(i128::MAX) {
+        let surely_read = i128::try_from(surely_read).unwrap_or(i128::MAX);
+        if self.stamp.last_change() >= surely_read && self.stamp != self.doubted {
             // Before it was watched, and perhaps after it was read.
-            self.stamp = Stamp::default();
+            self.doubted = std::mem::take(&mut self.stamp);
             self.stir();
         }
         Ok(())

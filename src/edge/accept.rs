@@ -18,7 +18,7 @@ use super::connection::{self, Client};
 use super::listen::Listener;
 use super::refuse::{Last, write_error};
 use super::stream::Stream;
-use super::{Began, Edge, Peer, wall_clock};
+use super::{Began, Edge, InProgress, Peer, wall_clock};
 use crate::close::CloseReason;
 use crate::config::Scheme;
 use crate::connections::Place;
@@ -190,6 +190,8 @@ impl Accepting {
             stream: Stream::new(socket)?,
             peer,
             place,
+            // Counted before its task runs, so that nobody takes the edge for empty meanwhile.
+            newcomer: Some(InProgress::newcomer(&self.edge)),
         })
     }
 

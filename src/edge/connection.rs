@@ -26,6 +26,8 @@ pub(super) struct Client {
     pub(super) stream: Stream,
     pub(super) peer: Peer,
     pub(super) place: Place,
+    /// Until its first request has been answered.
+    pub(super) newcomer: Option<InProgress>,
 }
 
 /// Counts a connection of the edge for as long as it is one.
@@ -47,7 +49,6 @@ impl Drop for Open {
 /// Serves a client to the end of its life on the edge.
 pub(super) async fn serve(edge: Rc<Edge>, mut client: Client, door: Rc<Door>) {
     let _open = Open::new(&edge.metrics);
-    let mut newcomer = Some(InProgress::newcomer(&edge));
     let deadline = Instant::now() + edge.live().config.timeouts.handshake;
     let mut buf = edge.pool.buffer();
     if door.demands_proxy_header() {
@@ -80,7 +81,7 @@ pub(super) async fn serve(edge: Rc<Edge>, mut client: Client, door: Rc<Door>) {
                     return;
                 };
                 (client, buf) = rest;
-                newcomer.take();
+                client.newcomer = None;
             }
         }
     }

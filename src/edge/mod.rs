@@ -436,9 +436,14 @@ impl Edge {
         turn
     }
 
-    /// Waits for the requests that are being served; who is between two requests is not waited for.
+    /// Waits for the listeners to be emptied and for the requests that are being served; who is between two requests is not
+    /// waited for.
     async fn finish(&self, inbox: &mut Inbox) {
-        while self.metrics.connections.value() > self.idle.get() {
+        let busy = || {
+            let newcomers = self.newcomers.load(Relaxed);
+            newcomers > 0 || self.metrics.connections.value() > self.idle.get()
+        };
+        while busy() {
             let check = crate::race::race(inbox.next(), sleep(STOP_CHECK)).await;
             if let crate::race::First::Work(Command::Stop) = check {
                 return;

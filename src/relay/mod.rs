@@ -104,7 +104,7 @@ impl Prepared {
         let mut adopt_per_turn = limits.adopt_per_turn;
         let (mut busy, mut stopping) = (false, false);
         while !(stopping && relay.is_empty()) {
-            relay.sleep(busy || relay.is_listing())?;
+            relay.sleep(busy || relay.is_walking())?;
             busy |= relay.work(now());
             if !busy {
                 continue;

@@ -52,10 +52,21 @@ pub(super) struct Relay<R> {
     drains: Vec<Drain>,
     /// What the latest reload changed, for tunnels that come by what was before it.
     changes: Option<Arc<PolicyChanges>>,
+    /// What open tunnels have to be told after reloads, oldest first, each with the slot to go on with: a few slots a turn, so
+    /// that no message waits for it.
+    revisions: VecDeque<(Revision, usize)>,
     /// Questions about open tunnels, oldest first.
     listings: VecDeque<Listing>,
     /// The last tick at which waiting bytes were copied out of the provided buffers.
     spilled_at: Tick,
+}
+
+/// What concerns all open tunnels.
+enum Revision {
+    /// Other rules, by which their next look at the time may come earlier.
+    Rules(Arc<PolicyChanges>),
+    /// Other bounds: a deadline may have moved.
+    Bounds,
 }
 
 struct Slot {
@@ -156,6 +167,7 @@ impl<R: Ring> Relay<R> {
             starved: Vec::new(),
             drains: Vec::new(),
             changes: None,
+            revisions: VecDeque::new(),
             listings: VecDeque::new(),
             spilled_at: Tick(0),
         }
@@ -189,6 +201,7 @@ impl<R: Ring> Relay<R> {
         let woken = self.handle_completions();
         self.handle_timers();
         self.end_drained();
+        self.revise();
         self.look_through();
         self.feed_starved();
         self.relieve_pressure();
@@ -365,23 +378,48 @@ impl<R: Ring> Relay<R> {
     /// Has open tunnels live by other rules. Their next look at the time is moved where it has to come earlier. `orders`
     /// are about tunnels by the rules that they had.
     pub(super) fn change(&mut self, changes: Arc<PolicyChanges>, orders: Vec<Arc<DrainOrder>>) {
+        // The orders know tunnels by what they live by once all that was changed before has reached them.
+        while self.revise() {}
         self.drains.iter_mut().for_each(Drain::close_to_newcomers);
         self.drains.retain(|drain| !drain.is_over());
         for order in orders {
             self.drain(order);
         }
-        for slot in self.keys() {
-            let Some(entry) = self.slots.get_mut(slot as usize) else {
-                continue;
-            };
-            let facts = &mut entry.record.facts;
-            let Some(policy) = changes.successor(&facts.policy) else {
-                continue;
-            };
+        self.changes = (!changes.is_empty()).then(|| Arc::clone(&changes));
+        if !changes.is_empty() {
+            let revision = Revision::Rules(changes);
+            self.revisions.push_back((revision, 0));
+        }
+    }
+
+    /// Goes on with the oldest revision; `false` if there is none.
+    fn revise(&mut self) -> bool {
+        let Some((revision, from)) = self.revisions.pop_front() else {
+            return false;
+        };
+        let to = from + SLOTS_PER_TURN;
+        for key in from..to.min(self.slots.capacity()) {
+            self.revise_slot(key, &revision);
+        }
+        if to < self.slots.capacity() {
+            self.revisions.push_front((revision, to));
+        }
+        true
+    }
+
+    fn revise_slot(&mut self, key: usize, revision: &Revision) {
+        let (Some(entry), Ok(slot)) = (self.slots.get_mut(key), u32::try_from(key)) else {
+            return;
+        };
+        let Revision::Rules(changes) = revision else {
+            self.with(slot, |_, _| ());
+            return;
+        };
+        let facts = &mut entry.record.facts;
+        if let Some(policy) = changes.successor(&facts.policy) {
             facts.policy = Arc::clone(policy);
             self.with(slot, |tunnel, _| tunnel.live_by(Arc::clone(policy)));
         }
-        self.changes = (!changes.is_empty()).then_some(changes);
     }
 
     /// Ends the tunnels whose turn has come.
@@ -431,11 +469,11 @@ impl<R: Ring> Relay<R> {
         (slot.generation == target.generation).then_some(slot)
     }
 
-    /// Sets other bounds. Each tunnel looks at them anew, since a deadline may have moved.
+    /// Sets other bounds. Each tunnel looks at them anew.
     pub(super) fn limit(&mut self, bounds: Bounds) {
-        self.shelf.bounds = bounds;
-        for slot in self.keys() {
-            self.with(slot, |_, _| ());
+        if self.shelf.bounds != bounds {
+            self.shelf.bounds = bounds;
+            self.revisions.push_back((Revision::Bounds, 0));
         }
     }
 
@@ -444,9 +482,9 @@ impl<R: Ring> Relay<R> {
         self.listings.push_back(listing);
     }
 
-    /// Whether somebody waits for an answer.
-    pub(super) fn is_listing(&self) -> bool {
-        !self.listings.is_empty()
+    /// Whether there are slots to be looked at in the next turn: for an answer, or after a reload.
+    pub(super) fn is_walking(&self) -> bool {
+        !self.listings.is_empty() || !self.revisions.is_empty()
     }
 
     /// Goes on with the oldest question.

@@ -427,6 +427,10 @@ impl Memory for KernelRing {
 /// `NO_SQARRAY` (Linux 6.6) saves an indirection; everything else is there from Linux 6.1, our floor.
 /// The kernel takes the pages of a ring all at once and gives up (`ENOMEM`) rather than wait until the page cache has made
 /// room, but has it make room: where it fills the memory, a later try finds the pages.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a ring is built before its thread serves anybody"
+)]
 fn build_patiently(sockets_max: usize) -> io::Result<(IoUring, SqArray)> {
     for _ in 1..BUILD_TRIES {
         match build(sockets_max) {

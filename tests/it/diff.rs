@@ -82,7 +82,7 @@ group = "DEFAULT"
     let (from, to) = (here.address, there.address);
     for line in [
         "  ~ DEFAULT:API01 in RELEASE; 2 open tunnels, backend removed: keep\n".to_owned(),
-        format!("      backend: ws://{from} -> ws://{to}\n"),
+        format!("      backend: http://{from} -> http://{to}\n"),
         "  ~ DEFAULT:API02 in RELEASE; 1 open tunnel, changed: keep\n".to_owned(),
         "      backend timeout: 60s -> 30s\n".replace("60s", "1m"),
         "  - DEFAULT:API03 in RELEASE; 1 open tunnel, removed: drain over 5m\n".to_owned(),

@@ -207,9 +207,10 @@ fn sockets_are_matched_by_address_and_what_fits_nowhere_is_an_error() {
 
 #[test]
 fn systemd_s_own_tool_passes_sockets_that_are_taken() {
+    // Not every machine that runs tests is one of systemd's: `supervise.py` shows the same everywhere.
     let mut probe = Command::new("systemd-socket-activate");
-    probe.arg("--version");
-    if !require(probe, "there is no systemd-socket-activate") {
+    if probe.arg("--version").output().is_err() {
+        eprintln!("skipped: there is no systemd-socket-activate");
         return;
     }
     let backend = echoing();

@@ -166,7 +166,7 @@ fn open_tunnels_are_listed_and_one_is_closed_by_order() {
         let (reply, listed) = futures_channel::oneshot::channel();
         world.relay.list(Listing::new(filter.into(), reply));
         world.turns(20);
-        assert!(!world.relay.is_listing());
+        assert!(!world.relay.is_walking());
         let mut listed = listed;
         listed.try_recv().unwrap().unwrap()
     };
@@ -221,6 +221,39 @@ fn a_changed_idle_timeout_reaches_an_open_tunnel() {
         world.turns(10);
     }
     world.rest();
+}
+
+#[test]
+fn a_change_reaches_every_tunnel_a_few_slots_a_turn() {
+    let mut world = world(64, 512);
+    let old = std::sync::Arc::new(policy());
+    for _ in 0..600 {
+        world.open_under(std::sync::Arc::clone(&old), b"", b"");
+    }
+    world.turns(5);
+    let newer = std::sync::Arc::new(TunnelPolicy {
+        version: 1,
+        ..policy()
+    });
+    let changes = PolicyChanges::new(vec![(old, newer)]);
+    world.relay.change(std::sync::Arc::new(changes), Vec::new());
+    world.turn();
+    assert!(world.relay.is_walking(), "not all in one turn");
+    world.turns(10);
+    let filter = Filter {
+        count_only: true,
+        ..Filter::default()
+    };
+    let (reply, mut listed) = futures_channel::oneshot::channel();
+    world.relay.list(Listing::new(filter.into(), reply));
+    world.turns(20);
+    assert!(!world.relay.is_walking());
+    let counts = listed.try_recv().unwrap().unwrap().counts;
+    let counts: Vec<_> = counts
+        .into_values()
+        .map(|(by, n)| (by.version, n))
+        .collect();
+    assert_eq!(counts, [(1, 600)]);
 }
 
 #[test]

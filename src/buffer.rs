@@ -122,6 +122,11 @@ impl Account {
         Some(segment.buffer)
     }
 
+    /// All buffers.
+    pub fn count(&self) -> usize {
+        self.buffers.len()
+    }
+
     /// Buffers the kernel may still fill.
     pub fn free(&self) -> usize {
         self.free

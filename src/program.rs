@@ -12,7 +12,7 @@ use crate::call;
 use crate::catalog::{self, BackendPath, Carried, Catalog, Forward, Member, Schemes};
 use crate::cli::{Cli, Command, Proxy, Run};
 use crate::commands;
-use crate::config::{self, AccessLog as AccessLogConfig, Config, Scheme};
+use crate::config::{self, AccessLog as AccessLogConfig, Config, Running, Scheme};
 use crate::control::admin::AdminSocket;
 use crate::control::drains::Drains;
 use crate::control::reload::{Reloader, Source};
@@ -25,10 +25,10 @@ use crate::edge;
 use crate::explain;
 use crate::observe::access_log::AccessLog;
 use crate::observe::events;
-use crate::observe::metrics::ReloadMetrics;
-use crate::observe::registry::{ProcessFacts, Registry};
+use crate::observe::metrics::{DnsMetrics, ReloadMetrics};
+use crate::observe::registry::{ProcessFacts, Registry, Sources};
 use crate::relay::policy::TunnelPolicy;
-use crate::reload::{self, FileSource, Running};
+use crate::reload::{self, FileSource, Listening};
 use crate::remote;
 use crate::sys;
 use crate::tls::Tickets;
@@ -41,7 +41,7 @@ type Failure = Box<dyn Display>;
 /// Runs the command of `cli`, and says how it went.
 pub fn main(cli: Cli) -> ExitCode {
     if cli.version {
-        return exit(print_version());
+        return commands::print(&version(), ExitCode::SUCCESS);
     }
     let result = match cli.command.unwrap_or(Command::Demo) {
         Command::Demo => run_demo(),
@@ -58,7 +58,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::Drain(command) => remote::drain(&command).map_err(failure),
         Command::Call(call) => return call::run(call),
         Command::Doctor(doctor) => return doctor::run(&doctor),
-        Command::Man(man) => write_manual(man.dir.as_deref()),
+        Command::Man(man) => commands::write_manual(man.dir.as_deref()).map_err(failure),
     };
     exit(result)
 }
@@ -73,41 +73,28 @@ fn exit(result: Result<(), Failure>) -> ExitCode {
     }
 }
 
-fn print_version() -> Result<(), Failure> {
-    println!("ringgate {}", env!("CARGO_PKG_VERSION"));
+fn version() -> String {
     let build = if cfg!(debug_assertions) {
         "debug"
     } else {
         "release"
     };
-    println!(
-        "build: {build}, {}-{}",
-        std::env::consts::ARCH,
-        std::env::consts::OS
-    );
-    println!("kernel: {}", sys::kernel_release());
-    match probe() {
+    let rings = match probe() {
         Ok(features) => {
-            println!("io_uring: usable");
-            for (name, found) in features.list() {
-                println!("  {name}: {}", if found { "yes" } else { "no" });
-            }
+            let list = features.list().into_iter();
+            let found = list
+                .map(|(name, found)| format!("\n  {name}: {}", if found { "yes" } else { "no" }));
+            format!("usable{}", found.collect::<String>())
         }
-        Err(error) => println!("io_uring: {error}"),
-    }
-    Ok(())
-}
-
-/// The manual, made of what `--help` says, so that the two cannot differ.
-fn write_manual(dir: Option<&Path>) -> Result<(), Failure> {
-    let command = <Cli as clap::CommandFactory>::command();
-    match dir {
-        Some(dir) => clap_mangen::generate_to(command, dir)
-            .map_err(|error| failure(format!("{}: {error}", dir.display()))),
-        None => clap_mangen::Man::new(command)
-            .render(&mut io::stdout().lock())
-            .map_err(failure),
-    }
+        Err(error) => error.to_string(),
+    };
+    format!(
+        "ringgate {}\nbuild: {build}, {}-{}\nkernel: {}\nio_uring: {rings}\n",
+        env!("CARGO_PKG_VERSION"),
+        std::env::consts::ARCH,
+        std::env::consts::OS,
+        sys::kernel_release(),
+    )
 }
 
 fn run_file(run: &Run) -> Result<(), Failure> {
@@ -377,9 +364,19 @@ fn serve(
         .map_err(failure)?;
     let facts = ProcessFacts::new(&config, connections_max, SystemTime::now());
     let reloads = Arc::<ReloadMetrics>::default();
-    let mut registry = Registry::new(facts, access_log.clone(), Arc::clone(&reloads));
-
+    reloads.loaded_at.set(config::certificates::now());
+    let dns = Arc::<DnsMetrics>::default();
     let config = Arc::new(config);
+    let running = Running::new(Arc::clone(&config));
+    let mut registry = Registry::new(Sources {
+        facts,
+        access_log: access_log.clone(),
+        reloads: Arc::clone(&reloads),
+        dns: Arc::clone(&dns),
+        running: running.clone(),
+        book: catalog.book().clone(),
+    });
+
     let tickets = Tickets::new().map_err(failure)?;
     let shared = edge::Shared {
         generation: edge::Generation {
@@ -387,7 +384,7 @@ fn serve(
             catalog: Arc::new(catalog),
             tls: tickets.configs(&config).map_err(failure)?,
         },
-        resolver: Resolver::start().map_err(failure)?,
+        resolver: Resolver::start(dns).map_err(failure)?,
         access_log: access_log.clone(),
         connections: edge::Connections::new(connections_max),
     };
@@ -399,53 +396,55 @@ fn serve(
     };
     let workers = worker::start(
         &plan,
-        |index, relay, metrics| {
-            let place = (index, plan.cores.len());
-            edge::prepare(place, &shared, &listeners, relay, metrics)
-        },
-        |edge, relay| registry.add_worker(edge, relay),
+        |core, relay, metrics| edge::prepare(core, &shared, &listeners, relay, metrics),
+        |core, edge, relay| registry.add_worker(core, edge, relay),
     )
     .map_err(failure)?;
     let addresses: Vec<_> = listeners
         .iter()
         .map(|listener| (listener.scheme(), listener.address()))
         .collect();
-    let running = config.listeners.iter().zip(&listeners);
-    let running = running.map(|(config, listener)| Running {
+    let listening = config.listeners.iter().zip(&listeners);
+    let listening = listening.map(|(config, listener)| Listening {
         config: config.clone(),
         address: listener.address(),
         passed: listener.is_passed(),
     });
-    let running: Vec<_> = running.collect();
+    let listening: Vec<_> = listening.collect();
     drop(listeners);
-    announce(
-        &config,
-        &shared.generation.catalog,
-        &plan,
-        connections_max,
-        &addresses,
-        hints,
-    )
-    .map_err(failure)?;
+    // The workers have theirs: the first catalog goes with its last user, and not with the program.
+    let edge::Shared {
+        generation: edge::Generation { catalog, .. },
+        connections,
+        ..
+    } = shared;
+    announce(&config, &catalog, &plan, connections_max, &addresses, hints).map_err(failure)?;
 
     let workers = Workers::new(workers);
     let readiness = Readiness::default();
     readiness.set(State::Ready);
     let (asked, requests) = control::requests();
+    let current = Current::default();
+    current.set(control::Running {
+        config: Arc::clone(&config),
+        catalog: Arc::clone(&catalog),
+        connections_made_for: connections_max,
+    });
     let source = file.map(|file| {
         let source = FileSource {
             path: file.path,
             config: Arc::clone(&config),
-            catalog: Arc::clone(&shared.generation.catalog),
+            catalog,
             carried: file.carried,
             watching: reload::Watching::new(file.inputs, asked.clone()),
-            listeners: running,
+            listeners: listening,
             workers: workers.handles(),
             connections_made_for: connections_max,
-            connections: shared.connections.clone(),
+            connections,
             tickets,
             access_log: access_log.clone(),
             levels,
+            running,
         };
         Box::new(source.watched(file.read_at)) as Box<dyn Source>
     });
@@ -455,12 +454,6 @@ fn serve(
         .transpose()
         .map_err(failure)?;
     let drains = Drains::default();
-    let current = Current::default();
-    current.set(control::Running {
-        config: Arc::clone(&config),
-        catalog: Arc::clone(&shared.generation.catalog),
-        connections_made_for: connections_max,
-    });
     let reloader = Reloader::new(
         source,
         config.drain,
@@ -483,7 +476,6 @@ fn serve(
     })
     .map_err(failure)?;
     workers.join();
-    drop(shared);
     drop(access_guard);
     Ok(())
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::catalog::{self, Carried, Loaded};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Running};
 use crate::control;
 use crate::control::reload::{Mistakes, Next, Source, Swapped};
 use crate::edge::{self, Change, Connections, EdgeHandle, Generation, Opened};
@@ -32,7 +32,7 @@ pub struct FileSource {
     pub config: Arc<Config>,
     pub catalog: Arc<catalog::Catalog>,
     pub carried: Carried,
-    pub listeners: Vec<Running>,
+    pub listeners: Vec<Listening>,
     pub workers: Vec<(EdgeHandle, RelayHandle)>,
     /// Connections that the workers were made for.
     pub connections_made_for: usize,
@@ -41,6 +41,7 @@ pub struct FileSource {
     pub access_log: AccessLog,
     pub levels: Levels,
     pub watching: Watching,
+    pub running: Running,
 }
 
 impl Source for FileSource {
@@ -63,7 +64,7 @@ impl Source for FileSource {
 
 /// A listener that runs.
 #[derive(Clone, Debug)]
-pub struct Running {
+pub struct Listening {
     pub config: config::Listener,
     /// The real one, where port 0 was asked for.
     pub address: SocketAddr,
@@ -76,7 +77,7 @@ struct Doors {
     /// One for each worker.
     opened: Vec<Vec<Opened>>,
     closed: Vec<SocketAddr>,
-    listeners: Vec<Running>,
+    listeners: Vec<Listening>,
 }
 
 impl FileSource {
@@ -158,7 +159,7 @@ impl FileSource {
             let mut running = self.listeners.iter();
             running.find(|running| running.config == *wanted)
         };
-        let goes = |running: &&Running| !config.listeners.contains(&running.config);
+        let goes = |running: &&Listening| !config.listeners.contains(&running.config);
         if let Some(kept) = self.listeners.iter().filter(goes).find(|gone| gone.passed) {
             return Err(format!(
                 "the listener on {} cannot change without a restart: the supervisor opened its socket, and keeps it open; \
@@ -192,7 +193,7 @@ impl FileSource {
                 let opened = listener.open_for_worker(index, workers);
                 of_worker.extend(opened.map_err(problem)?);
             }
-            doors.listeners.push(Running {
+            doors.listeners.push(Listening {
                 config: wanted.clone(),
                 address: listener.address(),
                 passed: false,
@@ -223,6 +224,7 @@ impl FileSource {
         };
         let connections_made_for = self.connections_made_for;
         let (access_log, levels) = (self.access_log.clone(), self.levels.clone());
+        let running = self.running.clone();
         let limits = worker::relay_limits(&config, self.connections_made_for);
         let swap = move || {
             let changes = Arc::new(succession.changes);
@@ -236,7 +238,8 @@ impl FileSource {
             connections.limit(connections_max);
             access_log.move_to(&config.log.access);
             levels.set(&config.log.level);
-            let running = control::Running {
+            running.set(Arc::clone(&config));
+            let now = control::Running {
                 config: Arc::clone(&config),
                 catalog: generation.catalog,
                 connections_made_for,
@@ -244,7 +247,7 @@ impl FileSource {
             Swapped {
                 drain: config.drain,
                 orders,
-                running: Some(running),
+                running: Some(now),
             }
         };
         Next {

@@ -35,6 +35,8 @@ pub struct Wheel {
     /// The first entry of each slot, level after level.
     first: [u32; LEVELS * SLOTS],
     entries: Vec<Entry>,
+    /// Timers that are set.
+    len: usize,
 }
 
 /// A timer, and its place in the doubly linked list of its slot.
@@ -63,6 +65,7 @@ impl Wheel {
             occupied: [0; LEVELS],
             first: [NONE; LEVELS * SLOTS],
             entries: Vec::with_capacity(ids),
+            len: 0,
         }
     }
 
@@ -82,6 +85,15 @@ impl Wheel {
         if self.is_scheduled(id) {
             self.unlink(id);
         }
+    }
+
+    /// Timers that are set.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
     }
 
     pub fn is_scheduled(&self, id: u32) -> bool {
@@ -163,6 +175,7 @@ impl Wheel {
             return;
         };
         let next = std::mem::replace(first, id);
+        self.len += 1;
         if let Some(entry) = self.entries.get_mut(id as usize) {
             let previous = SLOT | u32::try_from(slot).unwrap_or_default();
             *entry = Entry {
@@ -188,6 +201,7 @@ impl Wheel {
             next,
             previous,
         } = std::mem::replace(entry, UNSET);
+        self.len -= 1;
         if let Some(next) = self.entries.get_mut(next as usize) {
             next.previous = previous;
         }

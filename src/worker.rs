@@ -11,6 +11,7 @@ use crate::control;
 use crate::edge::{self, EdgeHandle};
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::{EdgeMetrics, RelayMetrics};
+use crate::observe::series::Core;
 use crate::relay::drain::DrainOrder;
 use crate::relay::{self, RelayHandle};
 use crate::sys::{self, Scheduling};
@@ -49,19 +50,24 @@ pub struct Plan {
     pub access_log: AccessLog,
 }
 
-/// Starts one worker on every core of the plan. `edge` makes the edge of a core, given where it hands its tunnels to.
+/// Starts one worker on every core of the plan. `edge` makes the edge of a core, given where it hands its tunnels to;
+/// `register` gets the number of each core, and what is counted there.
 pub fn start(
     plan: &Plan,
     mut edge: impl FnMut(
-        usize,
+        Core,
         RelayHandle,
         Arc<EdgeMetrics>,
     ) -> io::Result<(EdgeHandle, edge::Prepared)>,
-    mut register: impl FnMut(Arc<EdgeMetrics>, Arc<RelayMetrics>),
+    mut register: impl FnMut(usize, Arc<EdgeMetrics>, Arc<RelayMetrics>),
 ) -> Result<Vec<Worker>, WorkerError> {
     let (ready, started) = channel();
     let mut workers = Vec::with_capacity(plan.cores.len());
     for (index, &core) in plan.cores.iter().enumerate() {
+        let at_core = Core {
+            index,
+            of: plan.cores.len(),
+        };
         let at = |part| move |error| WorkerError::Io(core.id, part, error);
         let (edge_metrics, relay_metrics) = (
             Arc::<EdgeMetrics>::default(),
@@ -73,9 +79,13 @@ pub fn start(
                 .map_err(at("relay"))?;
         let relay_thread = spawn_relay(core, plan, prepared, &ready).map_err(at("relay"))?;
         let (edge, prepared) =
-            edge(index, relay.clone(), Arc::clone(&edge_metrics)).map_err(at("edge"))?;
+            edge(at_core, relay.clone(), Arc::clone(&edge_metrics)).map_err(at("edge"))?;
         let edge_thread = spawn_edge(core, plan, prepared, &ready).map_err(at("edge"))?;
-        register(Arc::clone(&edge_metrics), Arc::clone(&relay_metrics));
+        register(
+            core.id,
+            Arc::clone(&edge_metrics),
+            Arc::clone(&relay_metrics),
+        );
         workers.push(Worker {
             edge,
             relay,

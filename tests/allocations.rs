@@ -138,6 +138,7 @@ fn plain_messages_allocate_nothing() {
         client_end,
         backend_end,
         facts(),
+        Arc::default(),
         permit,
     ));
     for _ in 0..5_000 {

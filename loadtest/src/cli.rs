@@ -1,6 +1,7 @@
 //! Flags.
 
 use std::net::SocketAddr;
+use std::num::NonZeroI32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -43,6 +44,9 @@ pub(crate) enum Command {
     Backend(BackendOptions),
     /// Run several proxies side by side, in turns, and compare them.
     Compare(CompareOptions),
+    /// Start a command of a comparison so that it ends with it.
+    #[command(hide = true)]
+    Child(ChildOptions),
 }
 
 #[derive(Debug, Args)]
@@ -231,8 +235,8 @@ pub(crate) struct CompareOptions {
     /// Length of each measurement, instead of the file's.
     #[arg(long, value_parser = duration)]
     pub(crate) duration: Option<Duration>,
-    /// Only scenarios whose name contains one of these.
-    #[arg(long, value_delimiter = ',')]
+    /// Only scenarios whose name contains this; may be given several times.
+    #[arg(long, value_name = "TEXT")]
     pub(crate) scenario: Vec<String>,
     /// Only these proxies; others are compared to the first.
     #[arg(long, value_delimiter = ',')]
@@ -240,6 +244,15 @@ pub(crate) struct CompareOptions {
     /// Directory for results.json, tables.md and the charts as SVG.
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChildOptions {
+    /// The comparison.
+    #[arg(long)]
+    pub(crate) parent: NonZeroI32,
+    #[arg(last = true, required = true)]
+    pub(crate) command: Vec<String>,
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 
 use crate::report::Report;
 
@@ -44,6 +45,22 @@ impl Latency {
 
     pub(crate) fn microseconds_at(&self, quantile: f64) -> f64 {
         microseconds(self.0.value_at_quantile(quantile))
+    }
+
+    /// In the format of HDR logs.
+    pub(crate) fn pack(&self) -> Result<Vec<u8>, String> {
+        let mut bytes = Vec::new();
+        V2DeflateSerializer::new()
+            .serialize(&self.0, &mut bytes)
+            .map_err(|error| error.to_string())?;
+        Ok(bytes)
+    }
+
+    pub(crate) fn unpack(bytes: &[u8]) -> Result<Self, String> {
+        Deserializer::new()
+            .deserialize(&mut &bytes[..])
+            .map(Self)
+            .map_err(|error| error.to_string())
     }
 
     /// Adds the usual percentiles as `<name>_p50_us` and so on.

@@ -1,13 +1,14 @@
 //! WebSocket load: a generator, the backend behind what is tested, and a harness that compares proxies. In reading
-//! order: the flags (`cli`) become a `plan` of `role`s; `run` starts a `worker` on each core, whose `fleet` of checked
-//! connections (`lane`, `inbound`, `payload`) each speak WebSocket (`client`, `handshake`, `frame`) over a socket
-//! (`transport`, `tls`, `poller`); what is counted (`board`, `tally`, `latency`, `observe`) becomes a `report`, files
-//! (`output`) and charts (`svg`). `backend` and `compare` stand for themselves.
+//! order: the flags (`cli`) become a `plan` of `role`s; `run` starts a `conductor` and, on each core, a `worker`, whose
+//! `fleet` of checked connections (`lane`, `inbound`, `payload`) each speak WebSocket (`client`, `handshake`, `frame`) over
+//! a socket (`transport`, `tls`, `poller`); what is counted (`board`, `tally`, `timeline`, `latency`, `observe`) becomes a
+//! `report`, files (`output`) and charts (`svg`). `backend` and `compare` stand for themselves.
 #![deny(unsafe_code)]
 
 mod cli;
 mod values;
 
+mod conductor;
 mod plan;
 mod role;
 mod run;
@@ -42,6 +43,7 @@ mod screen;
 mod summary;
 mod svg;
 mod tally;
+mod timeline;
 
 mod backend;
 mod compare;
@@ -74,6 +76,7 @@ fn run(command: Command) -> Result<bool, String> {
     match command {
         Command::Backend(options) => backend::run(&options).map(|()| true),
         Command::Compare(options) => compare::run(&options),
+        Command::Child(options) => Err(compare::become_child(&options)),
         Command::Echo(options) => load(options.connections, || Plan::echo(&options), &options.load),
         Command::Push(options) => load(options.connections, || Plan::push(&options), &options.load),
         Command::OneWay(options) => load(

@@ -1,8 +1,8 @@
 //! What processes under test cost, read from `/proc`: CPU time to the nanosecond, memory, descriptors, and what their
 //! sockets hold in the kernel.
 
-use std::fs;
 use std::time::Duration;
+use std::{fs, io};
 
 use crate::report::Report;
 
@@ -87,23 +87,38 @@ impl Cost {
     }
 }
 
-fn read(path: &str) -> Result<String, String> {
-    fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))
+/// What of `/proc/PID` could not be read, and why.
+fn explain(pid: u32, what: &str, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => format!("there is no process {pid} to observe"),
+        io::ErrorKind::PermissionDenied => format!(
+            "process {pid} may not be observed ({what}): its memory and descriptors are for its own user and for root"
+        ),
+        // Its memory map is asked for when it has just ended.
+        _ if error.raw_os_error() == Some(libc::ESRCH) => {
+            format!("there is no process {pid} to observe")
+        }
+        _ => format!("process {pid}, {what}: {error}"),
+    }
+}
+
+fn read(pid: u32, what: &str) -> Result<String, String> {
+    fs::read_to_string(format!("/proc/{pid}/{what}")).map_err(|error| explain(pid, what, &error))
+}
+
+fn not_understood(pid: u32, what: &str) -> String {
+    format!("process {pid}, {what}: not understood")
 }
 
 /// The sum over all threads that live now: `/proc/PID/stat` would include those that ended, but counts in ticks of 10 ms.
 fn cpu_time(pid: u32) -> Result<Duration, String> {
-    let tasks = format!("/proc/{pid}/task");
+    let fail = |error| explain(pid, "task", &error);
     let mut sum = Duration::ZERO;
-    for task in fs::read_dir(&tasks).map_err(|error| format!("{tasks}: {error}"))? {
-        let path = task
-            .map_err(|error| format!("{tasks}: {error}"))?
-            .path()
-            .join("schedstat");
+    for task in fs::read_dir(format!("/proc/{pid}/task")).map_err(fail)? {
+        let path = task.map_err(fail)?.path().join("schedstat");
         // A thread may end between being listed and being read.
         if let Ok(text) = fs::read_to_string(&path) {
-            sum += parse_schedstat(&text)
-                .ok_or_else(|| format!("{}: not understood", path.display()))?;
+            sum += parse_schedstat(&text).ok_or_else(|| not_understood(pid, "schedstat"))?;
         }
     }
     Ok(sum)
@@ -111,7 +126,7 @@ fn cpu_time(pid: u32) -> Result<Duration, String> {
 
 fn descriptors(pid: u32) -> Result<u64, String> {
     let path = format!("/proc/{pid}/fd");
-    let fail = |error| format!("{path}: {error}");
+    let fail = |error| explain(pid, "fd", &error);
     // Linux 6.2 gives the number as the directory's size, which saves listing it.
     match fs::metadata(&path).map_err(fail)?.len() {
         0 => Ok(fs::read_dir(&path).map_err(fail)?.count() as u64),
@@ -120,14 +135,14 @@ fn descriptors(pid: u32) -> Result<u64, String> {
 }
 
 fn memory(pid: u32) -> Result<Memory, String> {
-    let path = format!("/proc/{pid}/smaps_rollup");
-    parse_rollup(&read(&path)?).ok_or_else(|| format!("{path}: not understood"))
+    let what = "smaps_rollup";
+    parse_rollup(&read(pid, what)?).ok_or_else(|| not_understood(pid, what))
 }
 
 fn kernel(pid: u32) -> Result<Kernel, String> {
-    let path = format!("/proc/{pid}/net/sockstat");
+    let what = "net/sockstat";
     let (sockets, pages) =
-        parse_sockstat(&read(&path)?).ok_or_else(|| format!("{path}: not understood"))?;
+        parse_sockstat(&read(pid, what)?).ok_or_else(|| not_understood(pid, what))?;
     Ok(Kernel {
         socket_buffers: pages * page_bytes(),
         socket_slabs: fs::read_to_string("/proc/slabinfo")
@@ -229,6 +244,7 @@ mod tests {
             .unwrap();
         assert!(cost.memory.resident > 0 && cost.descriptors > 2);
         assert_eq!(Observer::new(Vec::new()).sample(), Ok(None));
-        assert!(Observer::new(vec![u32::MAX]).sample().is_err());
+        let error = Observer::new(vec![u32::MAX]).sample().unwrap_err();
+        assert_eq!(error, "there is no process 4294967295 to observe");
     }
 }

@@ -8,9 +8,12 @@ use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::IntervalLogWriterBuilder;
 
 use crate::clock;
+use crate::latency::Latency;
+use crate::observe::Cost;
 use crate::report::Report;
-use crate::run::{Interval, Seen};
+use crate::run::Seen;
 use crate::svg::{LineChart, Scale, Series};
+use crate::timeline::Interval;
 
 /// HDR logs give the maximum of an interval in milliseconds; we record nanoseconds.
 const NANOSECONDS_PER_MILLISECOND: f64 = 1e6;
@@ -51,7 +54,7 @@ fn log(seen: &Seen) -> Result<Vec<u8>, String> {
     let length = seen
         .intervals
         .last()
-        .map_or(0.0, |interval| interval.seconds);
+        .map_or(0.0, |interval| interval.begin + interval.length);
     let now = clock::wall();
     let begun = now
         .checked_sub(Duration::from_secs_f64(length))
@@ -68,20 +71,18 @@ fn log(seen: &Seen) -> Result<Vec<u8>, String> {
     let mut writer = builder
         .begin_log_with(&mut bytes, &mut serializer)
         .map_err(|error| error.to_string())?;
-    for interval in measured(seen) {
-        let start = Duration::from_secs_f64((interval.seconds - interval.length).max(0.0));
+    for interval in &seen.intervals {
+        let Some(packed) = &interval.packed else {
+            continue;
+        };
+        let latency = Latency::unpack(packed)?;
+        let start = Duration::from_secs_f64(interval.begin);
         let length = Duration::from_secs_f64(interval.length);
         writer
-            .write_histogram(interval.tally.latency.histogram(), start, length, None)
+            .write_histogram(latency.histogram(), start, length, None)
             .map_err(|error| format!("{error:?}"))?;
     }
     Ok(bytes)
-}
-
-fn measured(seen: &Seen) -> impl Iterator<Item = &Interval> {
-    seen.intervals
-        .iter()
-        .filter(|interval| !interval.tally.latency.is_empty())
 }
 
 fn series(name: &str, points: Vec<(f64, f64)>) -> Series {
@@ -89,6 +90,25 @@ fn series(name: &str, points: Vec<(f64, f64)>) -> Series {
         name: name.to_owned(),
         points,
     }
+}
+
+/// What was run.
+fn subtitle(seen: &Seen) -> String {
+    let plan = &seen.plan;
+    let mut text = plan.scenario.to_owned();
+    if let Some(name) = plan.loop_name() {
+        text += &format!(", {name} loop");
+    }
+    let threads = if seen.threads == 1 {
+        "thread"
+    } else {
+        "threads"
+    };
+    text + &format!(
+        ", {} connections, {} {threads}",
+        plan.roles.len(),
+        seen.threads
+    )
 }
 
 fn latency_chart(seen: &Seen) -> LineChart {
@@ -99,9 +119,10 @@ fn latency_chart(seen: &Seen) -> LineChart {
     ];
     let curves = kinds.iter().filter(|(_, latency)| !latency.is_empty());
     LineChart {
-        title: format!("{}: latency by percentile", seen.plan.scenario),
+        title: "Latency by percentile".to_owned(),
+        subtitle: subtitle(seen),
         x: ("percentile", Scale::Nines),
-        y: ("us", Scale::Log),
+        y: ("", Scale::Time),
         series: curves
             .map(|(name, latency)| series(name, latency.curve()))
             .collect(),
@@ -109,19 +130,26 @@ fn latency_chart(seen: &Seen) -> LineChart {
 }
 
 fn timeline_chart(seen: &Seen) -> LineChart {
-    let rate = seen.intervals.iter().map(|interval| {
-        let tally = &interval.tally;
-        let events = tally.messages + tally.messages_outside + tally.connections;
-        (
-            interval.seconds,
-            events as f64 / interval.length.max(f64::EPSILON),
-        )
-    });
+    let rate = |count: fn(&Interval) -> u64| -> Vec<_> {
+        if seen.intervals.iter().all(|interval| count(interval) == 0) {
+            return Vec::new();
+        }
+        // A second is drawn at its middle.
+        let points = seen.intervals.iter().map(|interval| {
+            let middle = interval.begin + interval.length / 2.0;
+            (middle, count(interval) as f64 / interval.length)
+        });
+        points.collect()
+    };
     LineChart {
-        title: format!("{}: events a second over time", seen.plan.scenario),
+        title: "Rate over time".to_owned(),
+        subtitle: subtitle(seen),
         x: ("seconds", Scale::Linear),
         y: ("a second", Scale::Linear),
-        series: vec![series("messages and connections", rate.collect())],
+        series: vec![
+            series("messages", rate(|interval| interval.messages)),
+            series("connections opened", rate(|interval| interval.opened)),
+        ],
     }
 }
 
@@ -131,36 +159,43 @@ fn connections_chart(seen: &Seen) -> LineChart {
         .iter()
         .map(|moment| (moment.seconds, moment.open as f64));
     LineChart {
-        title: format!("{}: open connections over time", seen.plan.scenario),
+        title: "Open connections over time".to_owned(),
+        subtitle: subtitle(seen),
         x: ("seconds", Scale::Linear),
         y: ("connections", Scale::Linear),
         series: vec![series("open", open.collect())],
     }
 }
 
-/// While connections are opened: memory against their number.
+/// Memory against connections while these are opened. What there was before is subtracted: the socket slabs are the whole
+/// machine's, and would dwarf the rest.
 fn memory_chart(seen: &Seen) -> LineChart {
-    let mebibytes = |bytes: u64| bytes as f64 / 1_048_576.0;
-    let (mut resident, mut slabs) = (Vec::new(), Vec::new());
-    for moment in &seen.moments {
-        let Some(cost) = moment.cost else {
-            continue;
-        };
-        let open = moment.open as f64;
-        resident.push((open, mebibytes(cost.memory.resident)));
-        slabs.extend(
-            cost.kernel
-                .socket_slabs
-                .map(|bytes| (open, mebibytes(bytes))),
-        );
-    }
+    let opening = seen.moments.iter().take_while(|moment| !moment.loaded);
+    let costs: Vec<_> = opening
+        .filter_map(|moment| Some((moment.open as f64, moment.cost?)))
+        .collect();
+    let grown = |value: fn(&Cost) -> Option<u64>| -> Vec<_> {
+        let before = costs.first().and_then(|(_, cost)| value(cost));
+        let points = costs.iter().filter_map(|(open, cost)| {
+            let bytes = value(cost)? as f64 - before? as f64;
+            Some((*open, bytes / 1_048_576.0))
+        });
+        points.collect()
+    };
     LineChart {
-        title: format!("{}: memory over connections", seen.plan.scenario),
+        title: "Memory over connections".to_owned(),
+        subtitle: subtitle(seen),
         x: ("connections", Scale::Linear),
-        y: ("MiB", Scale::Linear),
+        y: ("MiB more than before", Scale::Linear),
         series: vec![
-            series("resident, of the observed", resident),
-            series("socket slabs, of the machine", slabs),
+            series(
+                "resident, of the observed",
+                grown(|cost| Some(cost.memory.resident)),
+            ),
+            series(
+                "socket slabs, of the machine",
+                grown(|cost| cost.kernel.socket_slabs),
+            ),
         ],
     }
 }

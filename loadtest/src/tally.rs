@@ -7,7 +7,7 @@ use crate::error::Failures;
 use crate::latency::Latency;
 
 /// Counts are of the measured window, unless said otherwise.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Tally {
     /// Echoes and pushes that came, and messages sent one way.
     pub(crate) messages: u64,

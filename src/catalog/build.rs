@@ -21,6 +21,8 @@ use super::{
 use crate::config::{Config, PathEscapes, Routing};
 use crate::definition::{ApiDefinition, Definition, MatchMode, Method, Schemes};
 use crate::document::{Complaint, Place};
+use crate::observe::book::Book;
+use crate::observe::series::Key;
 use crate::relay::policy::TunnelPolicy;
 
 /// One route for everything, without a definition: `ringgate proxy`.
@@ -61,6 +63,19 @@ impl Catalog {
     /// One API on every host, in every environment and with every method. The error says what is wrong with the path.
     pub fn forward_all(forward: Forward) -> Result<Self, String> {
         let path = forward.path.unwrap_or_default();
+        let book = Book::default();
+        let of_api = Key {
+            group: forward.policy.group.clone(),
+            environment: forward.policy.environment.clone(),
+            api: forward.policy.api.clone(),
+            backend: String::new(),
+        };
+        let of_member = |member: &Member| {
+            book.series(Key {
+                backend: member.address(),
+                ..of_api.clone()
+            })
+        };
         let api = Arc::new(Api {
             id: api_id(&forward.policy.group, &forward.policy.api),
             name: forward.policy.api.clone(),
@@ -72,6 +87,7 @@ impl Catalog {
             schemes: forward.schemes,
             backend: Backend {
                 destination: Destination::Http(HttpBackend {
+                    series: forward.members.iter().map(of_member).collect(),
                     members: forward.members,
                     method: Method::Any,
                     path: forward.backend_path,
@@ -86,6 +102,7 @@ impl Catalog {
             policies: Vec::new(),
             cors: false,
             responses: Arc::default(),
+            series: book.series(of_api),
         });
         // Everything begins with `/`.
         let (text, mode) = if path.is_empty() {
@@ -108,6 +125,7 @@ impl Catalog {
             groups: vec![group],
             escapes,
             apis: vec![api],
+            book,
         })
     }
 }
@@ -254,6 +272,7 @@ impl<'a> Build<'a> {
             groups: self.groups,
             escapes: self.config.routing.path_escapes,
             apis: self.apis,
+            book: self.carried.book.clone(),
         })
     }
 

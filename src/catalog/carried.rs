@@ -4,12 +4,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::{Catalog, DebugQuotas};
+use crate::observe::book::Book;
 use crate::relay::policy::{PolicyChanges, TunnelPolicy};
 
-/// Counts of debugging calls, and the policies that open tunnels may live by.
+/// Counts of debugging calls, what is counted by API and backend, and the policies that open tunnels may live by.
 #[derive(Debug, Default)]
 pub struct Carried {
     pub(super) quotas: DebugQuotas,
+    pub(super) book: Book,
     policies: HashSet<Arc<TunnelPolicy>>,
 }
 
@@ -24,10 +26,11 @@ impl Carried {
         policy
     }
 
-    /// Forgets the policies that nobody has any more.
+    /// Forgets the policies that nobody has any more, and what was counted of APIs that are gone with all their tunnels.
     pub(super) fn prune(&mut self) {
         self.policies.retain(|policy| Arc::strong_count(policy) > 1);
         self.quotas.prune();
+        self.book.prune();
     }
 
     /// What `new` means for all open tunnels, those that earlier reloads have left behind included. Only what `old`, which

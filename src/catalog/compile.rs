@@ -9,6 +9,7 @@ use crate::definition::{
     ApiDefinition, BackendDefinition, DestinationDefinition, HttpDefinition, Piece, Placed,
     references,
 };
+use crate::observe::series::Key;
 use crate::relay::policy::TunnelPolicy;
 
 impl Build<'_> {
@@ -53,6 +54,7 @@ impl Build<'_> {
             orchestration,
             policies,
             responses,
+            series: self.carried.book.series(key(group, environment, &api.name)),
         };
         built.stamp(|policy| self.carried.policy(policy));
         Some(built)
@@ -104,6 +106,10 @@ impl Build<'_> {
             .api_rules(group, &api.name)
             .map_or(self.config.tunnel, |rules| rules.tunnel);
         Some(HttpBackend {
+            series: vec![self.carried.book.series(Key {
+                backend: member.address(),
+                ..key(group, environment, &api.name)
+            })],
             members: vec![member],
             method: http.method,
             path,
@@ -191,5 +197,14 @@ impl Build<'_> {
         let complaint = place.error(problem, remedy);
         self.complaints.push(complaint.with_code("APIG.2012"));
         None
+    }
+}
+
+fn key(group: &str, environment: &str, api: &str) -> Key {
+    Key {
+        group: group.to_owned(),
+        environment: environment.to_owned(),
+        api: api.to_owned(),
+        backend: String::new(),
     }
 }

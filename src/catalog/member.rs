@@ -26,6 +26,16 @@ impl Member {
         }
     }
 
+    /// `host:port`, whatever the port; IPv6 addresses in brackets.
+    pub fn address(&self) -> String {
+        let Self { host, port, .. } = self;
+        if host.contains(':') {
+            format!("[{host}]:{port}")
+        } else {
+            format!("{host}:{port}")
+        }
+    }
+
     /// Reads `host[:port]`, at most 255 characters (spec 1.3); the port is the scheme's own when absent.
     pub fn from_address(scheme: Scheme, address: &str) -> Option<Self> {
         if address.len() > 255 {

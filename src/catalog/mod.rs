@@ -29,6 +29,8 @@ use std::time::Duration;
 
 use crate::close::CloseReason;
 use crate::config::{PathEscapes, Scheme};
+use crate::observe::book::Book;
+use crate::observe::series::Series;
 use crate::relay::policy::TunnelPolicy;
 
 pub use crate::definition::{MatchMode, Method, Schemes};
@@ -57,6 +59,7 @@ pub struct Catalog {
     escapes: PathEscapes,
     /// By group, environment, path and method.
     apis: Vec<Arc<Api>>,
+    book: Book,
 }
 
 impl Catalog {
@@ -114,6 +117,11 @@ impl Catalog {
     /// Every API by group, environment, path and method: for the start-up message, metrics and listings.
     pub fn apis(&self) -> impl ExactSizeIterator<Item = &Arc<Api>> {
         self.apis.iter()
+    }
+
+    /// What is counted by API and backend, over this catalog and those it was built beside.
+    pub fn book(&self) -> &Book {
+        &self.book
     }
 }
 
@@ -213,6 +221,8 @@ pub struct Api {
     /// Whether calls get the headers of spec 7.9.
     pub cors: bool,
     pub responses: Arc<ResponseSet>,
+    /// Where requests are counted that reach no backend.
+    pub series: Arc<Series>,
 }
 
 impl Api {
@@ -278,6 +288,8 @@ pub enum Destination {
 pub struct HttpBackend {
     /// Used in turn; never empty.
     pub members: Vec<Member>,
+    /// Where requests to each of them are counted.
+    pub series: Vec<Arc<Series>>,
     /// What they are asked with; `Any`: as the client asked.
     pub method: Method,
     pub path: BackendPath,
@@ -293,6 +305,12 @@ impl HttpBackend {
     /// Retries after a failure before the first byte of an answer (spec 2.7).
     pub fn retries(&self, method: Method) -> u32 {
         u32::try_from(self.retry_count).unwrap_or_else(|_| u32::from(method.is_idempotent()))
+    }
+
+    /// The members over and over, beginning with another one at each turn; with each, where its requests are counted.
+    pub fn in_turn(&self, turn: usize) -> impl Iterator<Item = (&Member, &Arc<Series>)> {
+        let first = turn.checked_rem(self.members.len()).unwrap_or(0);
+        self.members.iter().zip(&self.series).cycle().skip(first)
     }
 }
 

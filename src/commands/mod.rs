@@ -5,6 +5,7 @@ mod apis;
 mod check;
 mod diff;
 mod export;
+mod manual;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -16,6 +17,7 @@ pub(crate) use apis::apis;
 pub(crate) use check::check;
 pub(crate) use diff::diff;
 pub(crate) use export::export;
+pub(crate) use manual::write as write_manual;
 
 /// Shows complaints on standard error, in colour where that is a terminal.
 pub(crate) fn show_complaints(complaints: &[Complaint]) {
@@ -26,7 +28,7 @@ pub(crate) fn show_complaints(complaints: &[Complaint]) {
 }
 
 /// Writes the answer of a command. A reader who has seen enough (`| head`) is no failure.
-fn print(text: &str, code: ExitCode) -> ExitCode {
+pub(crate) fn print(text: &str, code: ExitCode) -> ExitCode {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -38,7 +40,7 @@ fn print(text: &str, code: ExitCode) -> ExitCode {
 }
 
 /// <https://no-color.org>: set and not empty means no colours, unless the command line asks for them.
-fn is_coloured(color: Color, stream: &impl IsTerminal) -> bool {
+pub(crate) fn is_coloured(color: Color, stream: &impl IsTerminal) -> bool {
     let unwanted = || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let dumb = || std::env::var_os("TERM").is_some_and(|value| value == "dumb");
     match color {

@@ -357,6 +357,7 @@ pub(super) fn config() -> Config {
             orchestrations: Vec::new(),
         },
         apis: Vec::new(),
+        fingerprint: None,
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use super::text::{self, CertificateFiles, DefinitionFiles, Draft};
-use super::{Certificate, Config, Inputs, certificates, glob};
+use super::{Certificate, Config, Fingerprint, Inputs, certificates, glob};
 use crate::document::{Complaint, Place};
 
 /// A definition file is text that people and consoles write; above this it is something else.
@@ -95,12 +95,30 @@ pub(super) fn open(path: &Path) -> Opened {
         .patterns
         .extend(patterns.map(|(pattern, _)| pattern.clone()));
     let sources = sources(&definitions, &mut complaints);
+    config.fingerprint = Some(fingerprint(&text, &config, &sources));
     Opened {
         config,
         sources,
         inputs,
         complaints,
     }
+}
+
+fn fingerprint(text: &str, config: &Config, sources: &[Source]) -> Fingerprint {
+    let ca = config
+        .backends
+        .ca
+        .as_ref()
+        .and_then(|path| fs::read(path).ok());
+    let chains = config
+        .tls
+        .certificates
+        .iter()
+        .flat_map(|certificate| &certificate.key.cert);
+    let parts = [text.as_bytes()].into_iter();
+    let parts = parts.chain(sources.iter().map(|source| source.text.as_bytes()));
+    let parts = parts.chain(chains.map(|certificate| certificate.as_ref()));
+    Fingerprint::of(parts.chain(ca.as_deref()))
 }
 
 fn certificate(files: &CertificateFiles) -> (Option<Certificate>, Vec<Complaint>) {

@@ -10,6 +10,7 @@ mod files;
 mod glob;
 mod inputs;
 mod memory;
+mod running;
 mod text;
 mod x509;
 
@@ -28,6 +29,7 @@ pub(crate) use files::Opened;
 pub use files::{Loaded, Source};
 pub use inputs::{Inputs, Stamp};
 pub use memory::MemoryBounds;
+pub use running::{Fingerprint, Running};
 pub(crate) use x509::days_since_1970;
 
 /// The protocol a client came by, or a backend is spoken to with: `Http` is `ws`, `Https` is `wss` (spec 1.1).
@@ -58,6 +60,8 @@ pub struct Config {
     pub definitions: Definitions,
     /// What the operator decides for single APIs.
     pub apis: Vec<ApiRules>,
+    /// Of the files that all of this was read from; `None` without a file.
+    pub fingerprint: Option<Fingerprint>,
 }
 
 impl Config {

@@ -10,6 +10,7 @@ use futures_channel::oneshot;
 
 use super::drains::{Drains, Origin};
 use super::{Current, Running, supervisor};
+use crate::config::certificates;
 use crate::observe::metrics::ReloadMetrics;
 use crate::relay::drain::{DrainOrder, DrainPlan};
 
@@ -198,7 +199,7 @@ impl Reloader {
             self.current.set(running);
         }
         self.drain = drain;
-        let generation = self.metrics.succeeded();
+        let generation = self.metrics.succeeded(certificates::now());
         tracing::info!(generation, "reloaded: {summary}");
         for (which, order) in orders {
             self.drains.add(Origin::Reload, which, order);

@@ -5,11 +5,14 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use futures_channel::oneshot;
+
+use crate::observe::metrics::DnsMetrics;
 
 /// How long an answer is believed. `getaddrinfo` does not tell a record's own time.
 const FOUND_FOR: Duration = Duration::from_secs(10);
@@ -76,20 +79,21 @@ impl std::fmt::Debug for Question {
 
 impl Resolver {
     /// Starts the thread, which ends when the last clone is gone.
-    pub fn start() -> io::Result<Self> {
-        Self::start_with(|host| {
+    pub fn start(metrics: Arc<DnsMetrics>) -> io::Result<Self> {
+        Self::start_with(metrics, |host| {
             let found: Vec<_> = (host, 0).to_socket_addrs().ok()?.collect();
             Some(found)
         })
     }
 
     fn start_with(
+        metrics: Arc<DnsMetrics>,
         look_up: impl FnMut(&str) -> Option<Vec<SocketAddr>> + Send + 'static,
     ) -> io::Result<Self> {
         let (questions, asked) = sync_channel(QUESTIONS_MAX);
         thread::Builder::new()
             .name("ringgate-resolve".into())
-            .spawn(move || answer_all(&asked, look_up))?;
+            .spawn(move || answer_all(&asked, &metrics, look_up))?;
         Ok(Self::new(questions))
     }
 
@@ -229,6 +233,7 @@ fn now() -> Instant {
 
 fn answer_all(
     asked: &Receiver<Question>,
+    metrics: &DnsMetrics,
     mut look_up: impl FnMut(&str) -> Option<Vec<SocketAddr>>,
 ) {
     for Question { host, answer } in asked {
@@ -236,7 +241,16 @@ fn answer_all(
         if answer.is_canceled() {
             continue;
         }
+        let began = now();
         let found = look_up(&host).filter(|addresses| !addresses.is_empty());
+        metrics
+            .duration
+            .observe_time(now().saturating_duration_since(began));
+        let counter = match found {
+            Some(_) => &metrics.found,
+            None => &metrics.not_found,
+        };
+        counter.add(1);
         // The worker may have given up meanwhile, which is no concern of ours.
         drop(answer.send(found.ok_or(ResolveError::NotFound)));
     }
@@ -245,7 +259,6 @@ fn answer_all(
 #[cfg(test)]
 mod tests {
     use std::rc::Rc;
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
     use std::sync::mpsc::channel;
 
@@ -267,7 +280,7 @@ mod tests {
         let asked = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&asked);
         let (permit, permits) = channel();
-        let resolver = Resolver::start_with(move |host| {
+        let resolver = Resolver::start_with(Arc::default(), move |host| {
             counter.fetch_add(1, SeqCst);
             permits.recv().ok()?;
             (host == "there").then(|| vec!["192.0.2.1:0".parse().unwrap()])
@@ -297,7 +310,7 @@ mod tests {
 
     #[test]
     fn system_knows_localhost_and_not_invalid() {
-        let names = Resolver::start().unwrap();
+        let names = Resolver::start(Arc::default()).unwrap();
         block_on(async {
             let found = names.resolve("localhost", 8080).await.unwrap();
             assert!(

@@ -19,13 +19,15 @@ mod rings;
 #[cfg(test)]
 mod tests;
 
-use std::io::{self, IsTerminal, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
 use crate::catalog::{self, Catalog};
+use crate::cli::Color;
+use crate::commands;
 use crate::config::Config;
 use crate::document::Complaint;
 use backends::Depth;
@@ -92,40 +94,27 @@ const DEFAULT_FILE: &str = "/etc/ringgate/ringgate.toml";
 /// Looks, tells, and says with the exit code how bad it is.
 pub fn run(doctor: &Doctor) -> ExitCode {
     let report = examine(doctor);
-    if let Err(error) = tell(&report, doctor.format) {
-        eprintln!("ringgate: {error}");
-        return ExitCode::FAILURE;
-    }
     let bearable = if doctor.strict {
         Level::Unknown
     } else {
         Level::Warn
     };
-    if report.worst() > bearable {
+    let code = if report.worst() > bearable {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS
-    }
-}
-
-fn tell(report: &Report, format: Format) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    match format {
-        Format::Text => {
-            let colour = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            out.write_all(report.text(colour).as_bytes())?;
-        }
-        Format::Json => {
-            serde_json::to_writer_pretty(&mut out, &report.json())?;
-            writeln!(out)?;
-        }
-    }
-    out.flush()
+    };
+    let text = match doctor.format {
+        Format::Text => report.text(commands::is_coloured(Color::Auto, &io::stdout())),
+        Format::Json => format!("{:#}\n", report.json()),
+    };
+    commands::print(&text, code)
 }
 
 fn examine(doctor: &Doctor) -> Report {
     let host = Host::new(&doctor.root, doctor.pid);
     let (config, catalog, mut findings) = configuration(doctor.config.as_deref());
+    findings.extend(doctor.pid.and_then(|pid| process(&host, pid)));
     let plan = Plan::new(
         config,
         catalog.as_ref(),
@@ -157,6 +146,17 @@ fn examine(doctor: &Doctor) -> Report {
         workers: plan.cores.len(),
         findings,
     }
+}
+
+/// Whose limits were asked for has to be there.
+fn process(host: &Host, pid: u32) -> Option<Finding> {
+    host.of_process("limits").is_none().then(|| {
+        Area::Configuration.fail(
+            format!("--pid {pid}"),
+            "there is no such process",
+            "give that of a running one: systemctl show -p MainPID ringgate",
+        )
+    })
 }
 
 /// As much of the configuration as can be had: what is wrong with it does not hide what is wrong with the host.

@@ -8,15 +8,17 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use monoio::time::sleep;
+use monoio::time::{Instant, sleep, timeout_at};
 use rustls::pki_types::ServerName;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::Edge;
 use super::stream::{Stream, StreamError};
 use crate::catalog::Member;
-use crate::close::{CloseReason, Errno};
+use crate::close::{CloseReason, Deadline, Errno};
 use crate::config::Scheme;
+use crate::control::resolver::ResolveError;
+use crate::observe::series::Series;
 use crate::sys;
 use crate::tls::TlsSession;
 
@@ -32,17 +34,24 @@ pub(super) struct Connected {
 /// How long the close of an idle connection is waited for, where its descriptor is needed.
 const CLOSE_WAIT: Duration = Duration::from_millis(1);
 
-/// Connects to `member`. `turn` decides where several addresses, ours or its, are used in turn. The caller sets the
-/// deadline; what is given up closes its socket.
+/// Connects to a member, and counts that. `turn` decides where several addresses, ours or its, are used in turn. What is
+/// given up closes its socket.
 pub(super) async fn connect(
     edge: &Edge,
-    member: &Member,
+    (member, series): (&Member, &Series),
     turn: usize,
+    deadline: Instant,
 ) -> Result<Connected, CloseReason> {
-    edge.metrics.connects.add(1);
-    let outcome = try_connect(edge, member, turn).await;
+    let counts = series.edge(edge.core);
+    if let Some(counts) = counts {
+        counts.connects.add(1);
+    }
+    let outcome = timeout_at(deadline, try_connect(edge, member, turn)).await;
+    let outcome = outcome.unwrap_or(Err(CloseReason::TimedOut(Deadline::Connect)));
     if let Err(reason) = outcome {
-        edge.metrics.connects_failed.add(1);
+        if let Some(counts) = counts {
+            counts.connects_failed.count(reason);
+        }
         if reason == CloseReason::PortsExhausted {
             edge.metrics.ports_exhausted.add(1);
         }
@@ -58,7 +67,12 @@ pub(super) async fn connect(
 
 async fn try_connect(edge: &Edge, member: &Member, turn: usize) -> Result<Connected, CloseReason> {
     let resolved = edge.resolver.resolve(&member.host, member.port).await;
-    let addresses = resolved.map_err(|_| CloseReason::NameNotResolved)?;
+    let addresses = resolved.map_err(|error| {
+        if error == ResolveError::Overloaded {
+            edge.metrics.dns_overloads.add(1);
+        }
+        CloseReason::NameNotResolved
+    })?;
     let live = edge.live();
     let denied = &live.config.backends.denied;
     let mut last = CloseReason::NameNotResolved;
@@ -174,7 +188,10 @@ async fn secure(edge: &Edge, mut stream: Stream, member: &Member) -> Result<Stre
     // A backend says nothing before it was asked.
     let mut unasked = edge.pool.buffer();
     match stream.handshake(&edge.scratch, &mut unasked).await {
-        Ok(()) if unasked.is_empty() => Ok(stream),
+        Ok(()) if unasked.is_empty() => {
+            stream.count_handshake(&edge.metrics.tls_backends);
+            Ok(stream)
+        }
         Err(StreamError::Full(_)) => Err(CloseReason::NoHeadRoom),
         Ok(()) | Err(StreamError::Io(_) | StreamError::Tls) => Err(CloseReason::BackendTlsFailed),
     }

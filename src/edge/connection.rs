@@ -101,10 +101,7 @@ async fn shake_hands(
         Err(_) => Err(CloseReason::TimedOut(Deadline::TlsHandshake)),
         Ok(Err(error)) => Err(request::broken(error)),
         Ok(Ok(())) => {
-            edge.metrics.tls_handshakes.add(1);
-            if client.stream.is_resumed() {
-                edge.metrics.tls_resumptions.add(1);
-            }
+            client.stream.count_handshake(&edge.metrics.tls_clients);
             Ok(())
         }
     }

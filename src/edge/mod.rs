@@ -59,6 +59,7 @@ use crate::control::resolver::Resolver;
 use crate::observe::access_log::{AccessLog, Refusal};
 use crate::observe::metrics::EdgeMetrics;
 use crate::observe::request_id::{RequestId, RequestIds};
+use crate::observe::series::{Core, Series};
 use crate::relay::RelayHandle;
 use crate::tls::TlsConfigs;
 
@@ -93,9 +94,9 @@ pub struct Shared {
     pub connections: Connections,
 }
 
-/// Makes the edge of worker `index` out of so many: its sockets listen when this returns, and are served once it runs.
+/// Makes the edge of worker `core`: its sockets listen when this returns, and are served once it runs.
 pub fn prepare(
-    (index, workers): (usize, usize),
+    core: Core,
     shared: &Shared,
     listeners: &[Listener],
     relay: RelayHandle,
@@ -103,7 +104,7 @@ pub fn prepare(
 ) -> io::Result<(EdgeHandle, Prepared)> {
     let mut doors = Vec::new();
     for listener in listeners {
-        doors.extend(listener.open_for_worker(index, workers)?);
+        doors.extend(listener.open_for_worker(core.index, core.of)?);
     }
     let (wake, woken) = StdUnixStream::pair()?;
     wake.set_nonblocking(true)?;
@@ -112,6 +113,7 @@ pub fn prepare(
     let on_their_way = Arc::new(AtomicU64::new(0));
     let newcomers = Arc::new(AtomicU64::new(0));
     let prepared = Prepared {
+        core,
         doors,
         mailbox: Mailbox { told, woken },
         on_their_way: Arc::clone(&on_their_way),
@@ -119,7 +121,7 @@ pub fn prepare(
         live: Live::new(&shared.generation),
         resolver: shared.resolver.clone(),
         log: shared.access_log.clone(),
-        ids: RequestIds::new(u16::try_from(index).unwrap_or(u16::MAX)),
+        ids: RequestIds::new(u16::try_from(core.index).unwrap_or(u16::MAX)),
         connections: shared.connections.clone(),
         relay,
         metrics,
@@ -215,6 +217,7 @@ struct Mailbox {
 
 /// An edge that can be talked to and does not run yet.
 pub struct Prepared {
+    core: Core,
     doors: Vec<Opened>,
     mailbox: Mailbox,
     on_their_way: Arc<AtomicU64>,
@@ -270,6 +273,7 @@ impl Prepared {
             Arc::clone(&self.metrics),
         );
         let edge = Edge {
+            core: self.core,
             pool: Rc::new(pool),
             scratch: Scratch::default(),
             idle_backends: IdleBackends::default(),
@@ -379,6 +383,7 @@ impl Live {
 
 /// What the connections of one core work with.
 struct Edge {
+    core: Core,
     live: RefCell<Rc<Live>>,
     resolver: Resolver,
     log: AccessLog,
@@ -448,6 +453,17 @@ impl Edge {
             if let crate::race::First::Work(Command::Stop) = check {
                 return;
             }
+        }
+    }
+
+    /// Counts an opening handshake that became a tunnel, or did not; `series` is where its API is known.
+    fn count_handshake(&self, series: Option<&Series>, result: Result<(), CloseReason>) {
+        match result {
+            Ok(()) => self.metrics.upgraded.add(1),
+            Err(reason) => self.metrics.not_upgraded.count(reason),
+        }
+        if let Some(counts) = series.and_then(|series| series.edge(self.core)) {
+            counts.count_handshake(result, wall_clock());
         }
     }
 

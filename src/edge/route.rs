@@ -13,6 +13,7 @@ use crate::catalog::{
     self, Api, Call, MappingError, Matched, Outgoing, Query, ResponseSet, RouteError, Unrouted,
 };
 use crate::close::CloseReason;
+use crate::observe::series::Series;
 use crate::proto::head::RequestHead;
 
 /// A request's API, and how its path fits.
@@ -26,6 +27,8 @@ pub(super) struct Route<'a> {
 pub(super) struct Wrong {
     pub(super) reason: CloseReason,
     pub(super) api: Option<Arc<Api>>,
+    /// Where the request is counted, once its API is known.
+    pub(super) series: Option<Arc<Series>>,
     responses: Option<Arc<ResponseSet>>,
 }
 
@@ -34,6 +37,7 @@ impl From<CloseReason> for Wrong {
         Self {
             reason,
             api: None,
+            series: None,
             responses: None,
         }
     }
@@ -45,7 +49,16 @@ impl Wrong {
         Self {
             reason,
             responses: Some(Arc::clone(&api.responses)),
+            series: Some(Arc::clone(&api.series)),
             api: Some(Arc::clone(api)),
+        }
+    }
+
+    /// The same with a backend that was asked.
+    pub(super) fn with_backend(self, series: &Arc<Series>) -> Self {
+        Self {
+            series: Some(Arc::clone(series)),
+            ..self
         }
     }
 
@@ -98,6 +111,7 @@ fn unrouted(unrouted: Unrouted) -> Wrong {
             RouteError::BadTarget => CloseReason::BadTarget,
         },
         api: None,
+        series: None,
         responses: unrouted.responses,
     }
 }

@@ -19,6 +19,7 @@ use socket2::{SockRef, Socket};
 
 use super::pool::{Buffer, Full};
 use crate::close::Errno;
+use crate::observe::metrics::ByTls;
 use crate::relay::Endpoint;
 use crate::sys;
 use crate::tls::TlsSession;
@@ -123,11 +124,12 @@ impl Stream {
         self.heard.set(!received.is_empty());
     }
 
-    /// Whether the TLS handshake, if there was one, took up an earlier session.
-    pub(super) fn is_resumed(&self) -> bool {
-        self.tls
-            .as_ref()
-            .is_some_and(|tls| tls.borrow().session.is_resumed())
+    /// Counts the TLS handshake that this connection has had.
+    pub(super) fn count_handshake(&self, handshakes: &ByTls) {
+        if let Some(tls) = &self.tls {
+            let session = &tls.borrow().session;
+            handshakes.count(session.is_tls13(), session.is_resumed());
+        }
     }
 
     /// Whether the peer has ever sent a byte, of TLS where that is spoken: a probe that only connects does not.

@@ -2,11 +2,12 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::indexing_slicing, clippy::expect_used)]
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use monoio::time::{Instant, sleep, timeout, timeout_at};
+use monoio::time::{Instant, sleep, timeout};
 
 use super::answer::{
     Answer, Framing, Latency, NoAnswer, Persistence, Reader, Reply, is_interim, ordinary_head,
@@ -25,6 +26,7 @@ use super::{Edge, InProgress, cors, refuse, wall_clock};
 use crate::catalog::{Api, Destination, HttpBackend, Method};
 use crate::close::{CloseReason, Deadline, Side};
 use crate::observe::access_log::TunnelFacts;
+use crate::observe::series::Series;
 use crate::proto::handshake::{AnswerError, Offer, Upgraded, check_answer, check_request};
 use crate::proto::head::Version;
 use crate::race::{First, race};
@@ -40,8 +42,13 @@ pub(super) async fn serve(edge: &Rc<Edge>, client: Client, buf: Buffer, request:
     let _in_progress = InProgress::new(edge);
     match establish(edge, &client, &buf, &request).await {
         Ok(established) => hand_over(edge, client, &buf, &request, established).await,
-        Err(wrong) => refuse::upgrade(edge, client, &request, &buf, &wrong).await,
+        Err(wrong) => refuse(edge, client, &request, &buf, &wrong).await,
     }
+}
+
+async fn refuse(edge: &Edge, client: Client, request: &Request, buf: &[u8], wrong: &Wrong) {
+    edge.count_handshake(wrong.series.as_deref(), Err(wrong.reason));
+    refuse::upgrade(edge, client, request, buf, wrong).await;
 }
 
 /// A backend's complete answer head, and what is needed to act on it.
@@ -49,6 +56,8 @@ struct Established {
     offer: Offer,
     api: Arc<Api>,
     policy: Arc<TunnelPolicy>,
+    /// Where the handshake and its tunnel are counted.
+    series: Arc<Series>,
     timeout: Duration,
     permit: Permit,
     backend: Backend,
@@ -72,6 +81,7 @@ async fn establish(
     let offer = check_request(&request.head, &request.facts, buf);
     let offer = offer.map_err(CloseReason::BadHandshake)?;
     let route = route::route(edge, &client.peer, request, buf)?;
+    let asked = Cell::new(&route.api.series);
     let wrong = |reason| Wrong::with_api(reason, &route.api);
     let outgoing = route.outgoing(&client.peer, request, buf).map_err(wrong)?;
     let Destination::Http(http) = &outgoing.backend.destination else {
@@ -95,19 +105,21 @@ async fn establish(
         method: b"GET",
         purpose: Purpose::Upgrade,
     };
-    let asking = ask(edge, &forwarded, http);
+    let asked_wrong = |reason| wrong(reason).with_backend(asked.get());
+    let asking = ask(edge, &forwarded, http, &asked);
     match race(asking, watch(edge, &client.stream, &mut early)).await {
         First::Work(backend) => Ok(Established {
             offer,
             policy: Arc::clone(&http.policy),
             timeout: http.timeout,
             permit,
-            backend: backend.map_err(wrong)?,
+            backend: backend.map_err(asked_wrong)?,
             early,
+            series: Arc::clone(asked.get()),
             api: Arc::clone(&route.api),
         }),
         // The backend's connection has been closed with the future that held it.
-        First::Other(()) => Err(wrong(CloseReason::ClientGone)),
+        First::Other(()) => Err(asked_wrong(CloseReason::ClientGone)),
     }
 }
 
@@ -127,27 +139,24 @@ async fn permit(edge: &Edge) -> Result<Permit, CloseReason> {
     waiting.await.map_err(|_| CloseReason::NoPermit)
 }
 
-/// Asks one member after the other until one answers (spec 2.7).
-async fn ask(
+/// Asks one member after the other until one answers (spec 2.7), and notes where what became of that is counted.
+async fn ask<'a>(
     edge: &Edge,
     forwarded: &Forwarded<'_>,
-    http: &HttpBackend,
+    http: &'a HttpBackend,
+    asked: &Cell<&'a Arc<Series>>,
 ) -> Result<Backend, CloseReason> {
     let turn = edge.next_turn();
     let connect_deadline = Instant::now() + http.timeout.min(CONNECT_MAX);
     let attempts = usize::try_from(http.retries(Method::Get)).unwrap_or(usize::MAX);
-    let members = http.members.iter().cycle();
-    let first = turn.checked_rem(http.members.len()).unwrap_or(0);
     let mut last = CloseReason::BackendGone;
-    for member in members.skip(first).take(attempts.saturating_add(1)) {
+    for (member, series) in http.in_turn(turn).take(attempts.saturating_add(1)) {
+        asked.set(series);
         let head = request_head(forwarded, member)?;
-        let connecting = timeout_at(connect_deadline, connect(edge, member, turn)).await;
-        let Ok(connecting) = connecting else {
-            edge.metrics.connects_failed.add(1);
-            return Err(CloseReason::TimedOut(Deadline::Connect));
-        };
-        let outcome = match connecting {
+        let outcome = match connect(edge, (member, series), turn, connect_deadline).await {
             Ok(connected) => ask_member(edge, connected, &head, forwarded, http).await,
+            // No time is left for another.
+            Err(reason @ CloseReason::TimedOut(_)) => Err(Failed::Finally(reason)),
             Err(reason) => Err(Failed::Retriable(reason)),
         };
         match outcome {
@@ -212,6 +221,7 @@ async fn hand_over(
         offer,
         api,
         policy,
+        series,
         timeout,
         permit,
         backend,
@@ -234,6 +244,7 @@ async fn hand_over(
         drop(permit);
         let ordinary = Ordinary {
             reply,
+            series: Arc::clone(&series),
             timeout,
             early,
         };
@@ -246,6 +257,7 @@ async fn hand_over(
                 let switch = Switch {
                     upgraded,
                     policy,
+                    series,
                     permit,
                     early,
                     connected,
@@ -258,14 +270,15 @@ async fn hand_over(
         }
     };
     if let Err((client, reason)) = wrong {
-        let wrong = Wrong::with_api(reason, &api);
-        refuse::upgrade(edge, client, request, buf, &wrong).await;
+        let wrong = Wrong::with_api(reason, &api).with_backend(&series);
+        refuse(edge, client, request, buf, &wrong).await;
     }
 }
 
 /// An answer that is no 101 (spec 1.6.6).
 struct Ordinary {
     reply: Reply,
+    series: Arc<Series>,
     timeout: Duration,
     early: Buffer,
 }
@@ -296,15 +309,18 @@ impl Ordinary {
             First::Other(()) => Err(CloseReason::ClientGone),
         };
         drop(connected);
-        let refusal = |reason| request.began.refusal(client.peer, reason, Some(status));
+        let refused = |reason| {
+            edge.count_handshake(Some(&self.series), Err(reason));
+            edge.refused(request.began.refusal(client.peer, reason, Some(status)));
+        };
         match relayed {
             Ok(()) => {
-                edge.refused(refusal(CloseReason::UpgradeRefused(status)));
+                refused(CloseReason::UpgradeRefused(status));
                 client.stream.close(&edge.scratch).await;
             }
             Err(reason) if !progress.begun.get() => return Err((client, reason)),
             Err(reason) => {
-                edge.refused(refusal(reason));
+                refused(reason);
                 client.stream.reset();
             }
         }
@@ -326,6 +342,7 @@ async fn pass_on(relay: &Relay<'_>, answer: Answer, reply: &Reply) -> Result<(),
 struct Switch {
     upgraded: Upgraded,
     policy: Arc<TunnelPolicy>,
+    series: Arc<Series>,
     permit: Permit,
     early: Buffer,
     connected: Connected,
@@ -335,31 +352,38 @@ struct Switch {
 
 impl Switch {
     async fn complete(mut self, edge: &Rc<Edge>, mut client: Client, request: &Request) {
-        let began = request.began;
+        let (began, series) = (request.began, Arc::clone(&self.series));
+        let count = |result| edge.count_handshake(Some(&series), result);
         // Before the 101: after it nothing may fail for lack of room.
         if let Err(error) = self.prepare(&mut client) {
             tracing::warn!(%error, "no descriptor is left for a tunnel");
+            count(Err(CloseReason::ConnectionLimit));
             return refuse::last(edge, client, began, CloseReason::ConnectionLimit).await;
         }
         let head = &self.answer.head;
         let sent = match switching_head(head, &self.answer.buf, &self.reply) {
             Ok(out) => send(edge, &client, &out).await,
-            Err(reason) => return refuse::last(edge, client, began, reason).await,
+            Err(reason) => {
+                count(Err(reason));
+                return refuse::last(edge, client, began, reason).await;
+            }
         };
         if let Err(reason) = sent {
+            count(Err(reason));
             return edge.refused(began.refusal(client.peer, reason, None));
         }
         let peer = client.peer;
-        match self.into_tunnel(client, request) {
+        match self.into_tunnel(edge, client, request) {
             Ok(tunnel) => {
-                edge.metrics.upgraded.add(1);
-                edge.metrics.handshake.observe(began.at.elapsed());
+                count(Ok(()));
+                edge.metrics.handshake.observe_time(began.at.elapsed());
                 edge.relay.adopt(tunnel);
             }
             Err(error) => {
                 // Nothing that we know of leads here; the client would see its connection end.
                 tracing::warn!(%error, "a tunnel can't be handed over");
                 let reason = CloseReason::Io(Side::Client, crate::close::Errno::of(&error));
+                count(Err(reason));
                 edge.refused(began.refusal(peer, reason, Some(101)));
             }
         }
@@ -370,10 +394,16 @@ impl Switch {
         self.connected.stream.prepare_endpoint()
     }
 
-    fn into_tunnel(self, client: Client, request: &Request) -> std::io::Result<Tunnel> {
+    fn into_tunnel(
+        self,
+        edge: &Edge,
+        client: Client,
+        request: &Request,
+    ) -> std::io::Result<Tunnel> {
         let Self {
             upgraded,
             policy,
+            series,
             mut permit,
             early,
             connected,
@@ -393,7 +423,10 @@ impl Switch {
         let behind = answer.buf.get(answer.head.len..).unwrap_or_default();
         let backend = connected.stream.into_endpoint(behind.to_vec())?;
         let client = client.stream.into_endpoint(early.to_vec())?;
-        Ok(Tunnel::new(upgraded, client, backend, facts, permit))
+        let series = series.relay(edge.core);
+        Ok(Tunnel::new(
+            upgraded, client, backend, facts, series, permit,
+        ))
     }
 }
 

@@ -1,10 +1,18 @@
 //! Counters with one writer each, read by whoever scrapes: no lock, no read-modify-write on the data path.
 #![forbid(unsafe_code)]
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+mod by;
+mod histogram;
 
-use crate::close::LABELS;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+pub use by::{
+    ByClass, ByEnd, ByReason, ByStatus, ByTls, CLASSES, CLOSE_CODES, CloseCodes, ENDS,
+    RarelyByReason, TLS_HANDSHAKES,
+};
+pub use histogram::{Batches, Bytes, Histogram, Lifetimes, Scale, Waits};
+
+use crate::close::Side;
 
 /// A number that only one thread writes.
 #[derive(Debug, Default)]
@@ -30,32 +38,6 @@ impl Counter {
     }
 }
 
-/// Counts by `CloseReason`.
-#[derive(Debug)]
-pub struct ByReason([Counter; LABELS.len()]);
-
-impl Default for ByReason {
-    fn default() -> Self {
-        Self(std::array::from_fn(|_| Counter::default()))
-    }
-}
-
-impl ByReason {
-    pub fn count(&self, reason: crate::close::CloseReason) {
-        if let Some(counter) = self.0.get(reason.index()) {
-            counter.add(1);
-        }
-    }
-
-    /// Label and value, in the order of `LABELS`.
-    pub fn values(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        LABELS
-            .iter()
-            .copied()
-            .zip(self.0.iter().map(Counter::value))
-    }
-}
-
 /// What one edge thread counts.
 #[derive(Debug, Default)]
 pub struct EdgeMetrics {
@@ -63,21 +45,23 @@ pub struct EdgeMetrics {
     pub accepted: Counter,
     /// Connections open on the edge (not yet handed to the relay).
     pub connections: Counter,
-    pub tls_handshakes: Counter,
-    pub tls_resumptions: Counter,
-    /// Handshakes answered with 101 and handed to the relay.
+    /// TLS handshakes completed, with clients and with backends.
+    pub tls_clients: ByTls,
+    pub tls_backends: ByTls,
+    /// Opening handshakes answered with 101 and handed to the relay.
     pub upgraded: Counter,
-    /// Requests that got another end, by reason.
+    /// Opening handshakes that got no tunnel, by reason.
+    pub not_upgraded: ByReason,
+    /// Connections and requests of any kind that got another end than they wanted, by reason.
     pub refused: ByReason,
     /// Times that accepting was paused because no descriptor was left.
     pub accept_pauses: Counter,
     /// Connects that found no local port.
     pub ports_exhausted: Counter,
-    /// Connects to backends that were tried, and those that failed.
-    pub connects: Counter,
-    pub connects_failed: Counter,
-    /// Calls that were no upgrades, by the class of their status.
-    pub calls: ByClass,
+    /// Names that were not looked up, because too many waited already.
+    pub dns_overloads: Counter,
+    /// Calls that were no upgrades.
+    pub calls: ByStatus,
     /// Calls that were asked on a connection that another had left.
     pub backends_reused: Counter,
     /// Connections to backends that wait for a call.
@@ -85,7 +69,15 @@ pub struct EdgeMetrics {
     /// Bytes held in head buffers.
     pub head_bytes: Counter,
     /// From the first byte of a request head to its 101.
-    pub handshake: Histogram,
+    pub handshake: Histogram<Waits>,
+}
+
+/// What the thread that resolves names counts.
+#[derive(Debug, Default)]
+pub struct DnsMetrics {
+    pub found: Counter,
+    pub not_found: Counter,
+    pub duration: Histogram<Waits>,
 }
 
 /// What the control thread counts of reloads.
@@ -95,12 +87,18 @@ pub struct ReloadMetrics {
     pub generation: Counter,
     pub successes: Counter,
     pub failures: Counter,
+    /// 1 if the latest one failed.
+    pub failed_last: Counter,
+    /// When what runs was loaded, in seconds since 1970.
+    pub loaded_at: Counter,
 }
 
 impl ReloadMetrics {
-    /// Counts a configuration that was swapped in, and says its number.
-    pub fn succeeded(&self) -> u64 {
+    /// Counts a configuration that was swapped in at `now`, in seconds since 1970, and says its number.
+    pub fn succeeded(&self, now: u64) -> u64 {
         self.successes.add(1);
+        self.failed_last.set(0);
+        self.loaded_at.set(now);
         self.generation.add(1);
         self.generation.value()
     }
@@ -108,79 +106,8 @@ impl ReloadMetrics {
     /// Counts one that was not, and says the number of what goes on.
     pub fn failed(&self) -> u64 {
         self.failures.add(1);
+        self.failed_last.set(1);
         self.generation.value()
-    }
-}
-
-/// The values of the `status` label: the classes of RFC 9110 §15, and calls that got no answer.
-pub const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
-
-/// Counts by the class of a status.
-#[derive(Debug, Default)]
-pub struct ByClass([Counter; CLASSES.len()]);
-
-impl ByClass {
-    pub fn count(&self, status: Option<u16>) {
-        // Whoever invents a class above the fifth counts as an error of a server.
-        let class = status.map_or(0, |status| usize::from(status / 100).clamp(1, 5));
-        if let Some(counter) = self.0.get(class) {
-            counter.add(1);
-        }
-    }
-
-    /// Label and value, in the order of `CLASSES`.
-    pub fn values(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        CLASSES
-            .iter()
-            .copied()
-            .zip(self.0.iter().map(Counter::value))
-    }
-}
-
-/// Durations, counted in buckets that never change, so that workers can be summed.
-#[derive(Debug, Default)]
-pub struct Histogram {
-    /// One for each bound, and one for what lies above the last.
-    buckets: [Counter; BOUNDS.len() + 1],
-    nanoseconds: Counter,
-}
-
-/// Upper bounds of the buckets, as durations and as the values of the `le` label, in seconds.
-pub const BOUNDS: [(Duration, &str); 14] = [
-    (Duration::from_micros(250), "0.00025"),
-    (Duration::from_micros(500), "0.0005"),
-    (Duration::from_millis(1), "0.001"),
-    (Duration::from_micros(2_500), "0.0025"),
-    (Duration::from_millis(5), "0.005"),
-    (Duration::from_millis(10), "0.01"),
-    (Duration::from_millis(25), "0.025"),
-    (Duration::from_millis(50), "0.05"),
-    (Duration::from_millis(100), "0.1"),
-    (Duration::from_millis(250), "0.25"),
-    (Duration::from_millis(500), "0.5"),
-    (Duration::from_secs(1), "1"),
-    (Duration::from_secs(5), "5"),
-    (Duration::from_secs(30), "30"),
-];
-
-impl Histogram {
-    pub fn observe(&self, duration: Duration) {
-        let bucket = BOUNDS.iter().take_while(|(bound, _)| duration > *bound);
-        if let Some(counter) = self.buckets.get(bucket.count()) {
-            counter.add(1);
-        }
-        // 584 years of handshakes fit.
-        self.nanoseconds
-            .add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
-    }
-
-    /// Observations in each bucket alone, in the order of `BOUNDS`, then those above the last.
-    pub fn counts(&self) -> [u64; BOUNDS.len() + 1] {
-        self.buckets.each_ref().map(Counter::value)
-    }
-
-    pub fn sum(&self) -> Duration {
-        Duration::from_nanos(self.nanoseconds.value())
     }
 }
 
@@ -189,140 +116,49 @@ impl Histogram {
 pub struct RelayMetrics {
     pub tunnels: Counter,
     pub opened: Counter,
-    pub closed: ByReason,
+    pub closed: ByEnd,
+    /// From the 101 to the end, of tunnels that have ended.
+    pub lifetime: Histogram<Lifetimes>,
     pub from_client: DirectionMetrics,
     pub from_backend: DirectionMetrics,
     /// Receives that found no provided buffer.
     pub no_buffers: Counter,
-    /// Times a half stopped receiving because its peer did not keep up.
-    pub paused: Counter,
+    pub buffers: Counter,
     pub buffers_free: Counter,
     pub spill_bytes: Counter,
     pub cq_overflows: Counter,
-    pub turns: Counter,
-    pub completions: Counter,
+    /// Completions of each turn of the loop.
+    pub turns: Histogram<Batches>,
+    /// Timers that fired, and those that are set.
     pub timers: Counter,
+    pub timers_set: Counter,
 }
 
+impl RelayMetrics {
+    /// What came from `source`.
+    pub fn from(&self, source: Side) -> &DirectionMetrics {
+        match source {
+            Side::Client => &self.from_client,
+            Side::Backend => &self.from_backend,
+        }
+    }
+}
+
+/// What came from one side, and what was done about it.
 #[derive(Debug, Default)]
 pub struct DirectionMetrics {
     pub bytes: Counter,
     pub messages: Counter,
+    pub sizes: Histogram<Bytes>,
     pub pings: Counter,
     pub pongs: Counter,
+    /// From a ping passing towards this side to its pong coming back.
+    pub round_trip: Histogram<Waits>,
+    /// Close frames that came from this side, and those of ours that went to it.
     pub closes: CloseCodes,
-}
-
-/// Close codes seen, in the few classes that keep labels bounded.
-#[derive(Debug, Default)]
-pub struct CloseCodes([Counter; CLOSE_CODES.len()]);
-
-/// The values of the `code` label: those that RFC 6455 §7.4.1 and its registry name, absence, and the ranges for others.
-pub const CLOSE_CODES: [&str; 18] = [
-    "none",
-    "1000",
-    "1001",
-    "1002",
-    "1003",
-    "1007",
-    "1008",
-    "1009",
-    "1010",
-    "1011",
-    "1012",
-    "1013",
-    "1014",
-    "1015",
-    "3000-3999",
-    "4000-4999",
-    "1xxx",
-    "other",
-];
-
-impl CloseCodes {
-    pub fn count(&self, code: Option<u16>) {
-        let index = match code {
-            None => 0,
-            Some(code @ 1000..=1003) => usize::from(code - 999),
-            Some(code @ 1007..=1015) => usize::from(code - 1002),
-            Some(3000..=3999) => 14,
-            Some(4000..=4999) => 15,
-            Some(1004..=1006 | 1016..=1999) => 16,
-            Some(_) => 17,
-        };
-        if let Some(counter) = self.0.get(index) {
-            counter.add(1);
-        }
-    }
-
-    pub fn values(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        CLOSE_CODES
-            .iter()
-            .copied()
-            .zip(self.0.iter().map(Counter::value))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bounds_rise_and_their_labels_are_seconds() {
-        assert!(BOUNDS.is_sorted_by(|a, b| a.0 < b.0));
-        for (bound, label) in BOUNDS {
-            assert_eq!(bound.as_secs_f64(), label.parse::<f64>().unwrap());
-        }
-    }
-
-    #[test]
-    fn observation_falls_into_the_first_bucket_that_holds_it() {
-        let histogram = Histogram::default();
-        for micros in [0, 250, 251, 30_000_000, 30_000_001] {
-            histogram.observe(Duration::from_micros(micros));
-        }
-        let counts = histogram.counts();
-        assert_eq!(counts[..3], [2, 1, 0]);
-        assert_eq!(counts[12..], [0, 1, 1]);
-        assert_eq!(histogram.sum(), Duration::from_micros(60_000_502));
-    }
-
-    #[test]
-    fn statuses_fall_into_their_classes() {
-        let classes = ByClass::default();
-        for status in [
-            None,
-            Some(101),
-            Some(200),
-            Some(299),
-            Some(404),
-            Some(599),
-            Some(600),
-        ] {
-            classes.count(status);
-        }
-        let counts: Vec<_> = classes.values().map(|(_, n)| n).collect();
-        assert_eq!(counts, [1, 1, 2, 0, 1, 2]);
-    }
-
-    #[test]
-    fn close_codes_fall_under_their_labels() {
-        for (code, label) in [
-            (None, "none"),
-            (Some(1000), "1000"),
-            (Some(1003), "1003"),
-            (Some(1005), "1xxx"),
-            (Some(1007), "1007"),
-            (Some(1015), "1015"),
-            (Some(3000), "3000-3999"),
-            (Some(4321), "4000-4999"),
-            (Some(5000), "other"),
-            (Some(0), "other"),
-        ] {
-            let codes = CloseCodes::default();
-            codes.count(code);
-            let counted: Vec<_> = codes.values().filter(|(_, n)| *n > 0).collect();
-            assert_eq!(counted, [(label, 1)], "{code:?}");
-        }
-    }
+    pub closes_sent: CloseCodes,
+    /// Times that this side was not received from any more, because the other did not keep up.
+    pub pauses: Counter,
+    /// Tunnels in which that is so now.
+    pub paused: Counter,
 }

@@ -48,14 +48,6 @@ impl<'a> Families<'a> {
             name,
         }
     }
-
-    pub(super) fn counter(&mut self, name: &'static str, help: &'static str, value: impl Display) {
-        self.family(name, Kind::Counter, help).sample(&[], value);
-    }
-
-    pub(super) fn gauge(&mut self, name: &'static str, help: &'static str, value: impl Display) {
-        self.family(name, Kind::Gauge, help).sample(&[], value);
-    }
 }
 
 impl Family<'_> {

@@ -4,12 +4,14 @@
 
 mod close;
 mod header;
+mod sizes;
 #[cfg(test)]
 mod tests;
 
 use crate::proto::handshake::Extensions;
 pub use close::{CloseFrame, close_frame};
 use header::{Header, Opcode, Rules};
+pub use sizes::{SIZE_BOUNDS, Sizes};
 
 /// Whether the frames of a direction are masked (RFC 6455 §5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +30,7 @@ pub enum Masking {
 #[derive(Debug)]
 pub struct FrameScanner {
     state: State,
-    /// Wire bytes of payload in the open message.
+    /// Wire bytes of payload in the open message, its last frame included once that has begun.
     message_bytes: u64,
     /// Whether a data frame without FIN waits for its continuation (§5.4).
     message_open: bool,
@@ -122,6 +124,7 @@ pub struct Tally {
     pub frames: u32,
     /// Data messages, whatever their number of frames.
     pub messages: u32,
+    pub sizes: Sizes,
     pub pings: u32,
     pub pongs: u32,
     /// Set when a Close frame was completed: with its code, if it has one.
@@ -252,7 +255,7 @@ impl FrameScanner {
                     return Err(FrameError::MessageTooBig);
                 }
                 self.message_open = !header.fin;
-                self.message_bytes = if header.fin { 0 } else { message_bytes };
+                self.message_bytes = message_bytes;
                 let kind = if header.fin {
                     Kind::Message
                 } else {
@@ -306,14 +309,14 @@ impl FrameScanner {
 
     fn leave_frame(&mut self, kind: Kind, tally: &mut Tally) {
         tally.frames = tally.frames.saturating_add(1);
-        let counter = match kind {
-            Kind::Part => None,
-            Kind::Message => Some(&mut tally.messages),
-            Kind::Ping => Some(&mut tally.pings),
-            Kind::Pong => Some(&mut tally.pongs),
-        };
-        if let Some(counter) = counter {
-            *counter = counter.saturating_add(1);
+        match kind {
+            Kind::Part => {}
+            Kind::Message => {
+                tally.messages = tally.messages.saturating_add(1);
+                tally.sizes.count(std::mem::take(&mut self.message_bytes));
+            }
+            Kind::Ping => tally.pings = tally.pings.saturating_add(1),
+            Kind::Pong => tally.pongs = tally.pongs.saturating_add(1),
         }
         self.state = State::Header(Held::EMPTY);
     }

@@ -8,7 +8,7 @@ mod framing;
 use std::fmt::Debug;
 
 use super::body::{BodyLength, BodyScanner};
-use super::frame::{FrameError, FrameScanner, Masking, Tally};
+use super::frame::{FrameError, FrameScanner, Masking, SIZE_BOUNDS, Tally};
 use super::handshake::{self, Extensions, Intent};
 use super::head::{self, Field, HeadError, HeadLimits, HeadSeeker, RequestHead, is_token};
 use super::proxy_protocol::{self, HEADER_BYTES_MAX};
@@ -257,6 +257,10 @@ fn scan_pieces(
 fn add(sum: &mut Tally, tally: Tally) {
     sum.frames += tally.frames;
     sum.messages += tally.messages;
+    for (sum, n) in sum.sizes.classes.iter_mut().zip(tally.sizes.classes) {
+        *sum += n;
+    }
+    sum.sizes.bytes += tally.sizes.bytes;
     sum.pings += tally.pings;
     sum.pongs += tally.pongs;
     sum.close = sum.close.or(tally.close);
@@ -282,7 +286,7 @@ fn pieces(cuts: u8, input: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// The rules of RFC 6455 §5 once more, over the whole input, without a thought for speed.
 mod naive {
-    use super::{Extensions, FrameError, Masking, Tally, Walked};
+    use super::{Extensions, FrameError, Masking, SIZE_BOUNDS, Tally, Walked};
 
     pub(super) fn walk(
         mut input: &[u8],
@@ -324,6 +328,8 @@ mod naive {
         header_len: usize,
         len: u128,
         message: Option<u64>,
+        /// Payload of the message so far, for a frame of one.
+        message_bytes: u64,
     }
 
     /// The frame that `input` begins with; `None` if its header is not complete.
@@ -384,14 +390,15 @@ mod naive {
         if rest.len() < key_len {
             return Ok(None);
         }
+        let sum = u128::from(message.unwrap_or(0)) + u128::from(payload);
+        let message_bytes = u64::try_from(sum).unwrap_or(u64::MAX);
         let message = match control {
             true => message,
             false => {
-                let sum = u128::from(message.unwrap_or(0)) + u128::from(payload);
                 if message_bytes_max > 0 && sum > u128::from(message_bytes_max) {
                     return Err(FrameError::MessageTooBig);
                 }
-                (!fin).then_some(u64::try_from(sum).unwrap_or(u64::MAX))
+                (!fin).then_some(message_bytes)
             }
         };
         let header_len = 2 + size + key_len;
@@ -401,6 +408,7 @@ mod naive {
             header_len,
             len: header_len as u128 + u128::from(payload),
             message,
+            message_bytes,
         }))
     }
 
@@ -419,7 +427,15 @@ mod naive {
             }
             9 => tally.pings += 1,
             10 => tally.pongs += 1,
-            _ => tally.messages += u32::from(frame.fin),
+            _ if frame.fin => {
+                tally.messages += 1;
+                let class = SIZE_BOUNDS
+                    .iter()
+                    .position(|max| frame.message_bytes <= *max);
+                tally.sizes.classes[class.unwrap_or(SIZE_BOUNDS.len())] += 1;
+                tally.sizes.bytes += frame.message_bytes;
+            }
+            _ => {}
         }
     }
 }

@@ -2,11 +2,12 @@
 //! destination. It holds nothing while it is idle.
 #![forbid(unsafe_code)]
 
-use super::policy::{FrameMode, TunnelPolicy};
+use super::pings::Pings;
+use super::policy::FrameMode;
 use super::shelf::{Context, Shelf, Tick};
 use crate::buffer::{Batch, Piece};
 use crate::close::Side;
-use crate::observe::metrics::DirectionMetrics;
+use crate::observe::series::RelaySeries;
 use crate::proto::frame::{FrameError, FrameScanner, Masking, Tally, close_frame};
 use crate::proto::handshake::Extensions;
 use crate::uring::Memory;
@@ -42,6 +43,14 @@ pub(super) struct OurClose {
     pub(super) mask: Option<[u8; 4]>,
 }
 
+/// What a half has to know of its tunnel when bytes come in.
+pub(super) struct Account<'a> {
+    pub(super) message_bytes_max: u64,
+    /// Where the tunnel's API and backend are counted.
+    pub(super) series: &'a RelaySeries,
+    pub(super) pings: &'a mut Pings,
+}
+
 /// What happens to bytes after they were looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
@@ -75,12 +84,13 @@ impl Half {
         mut piece: Piece,
         source: Side,
         fate: Fate,
-        policy: &TunnelPolicy,
+        account: Account<'_>,
         cx: &mut Context<'_, M>,
     ) -> Result<(), FrameError> {
         let len = piece.len();
         self.bytes += len as u64;
-        direction(cx.shelf, source).bytes.add(len as u64);
+        cx.shelf.metrics.from(source).bytes.add(len as u64);
+        account.series.from(source).bytes.add(len as u64);
         if self.mode == FrameMode::Opaque {
             self.forward(piece, fate, cx);
             return Ok(());
@@ -88,8 +98,8 @@ impl Half {
         let mut tally = Tally::default();
         let scan = self
             .scanner
-            .scan(cx.bytes(&piece), policy.message_bytes_max, &mut tally);
-        self.count(&tally, direction(cx.shelf, source));
+            .scan(cx.bytes(&piece), account.message_bytes_max, &mut tally);
+        self.count(&tally, source, account, cx.shelf);
         if !scan.held.as_slice().is_empty() {
             let held = Piece::Owned(cx.shelf.owned.copy(scan.held.as_slice()));
             self.forward(held, fate, cx);
@@ -111,16 +121,24 @@ impl Half {
         }
     }
 
-    fn count(&mut self, tally: &Tally, metrics: &DirectionMetrics) {
+    fn count(&mut self, tally: &Tally, source: Side, account: Account<'_>, shelf: &Shelf) {
+        let metrics = shelf.metrics.from(source);
         if tally.messages > 0 {
-            self.messages += u64::from(tally.messages);
-            metrics.messages.add(u64::from(tally.messages));
+            let messages = u64::from(tally.messages);
+            self.messages += messages;
+            metrics.messages.add(messages);
+            metrics.sizes.add(&tally.sizes);
+            account.series.from(source).messages.add(messages);
         }
         if tally.pings > 0 {
             metrics.pings.add(u64::from(tally.pings));
+            account.pings.pass(source, shelf.now);
         }
         if tally.pongs > 0 {
             metrics.pongs.add(u64::from(tally.pongs));
+            if let Some(time) = account.pings.answer(source, shelf.now) {
+                metrics.round_trip.observe_time(time);
+            }
         }
         if let Some(code) = tally.close {
             self.close = Some(code);
@@ -160,18 +178,16 @@ impl Half {
         self.ours = None;
     }
 
-    /// Puts our Close behind what waits, if it may stand there. `true` when it was put.
-    pub(super) fn place_close<M: Memory>(&mut self, cx: &mut Context<'_, M>) -> bool {
+    /// Puts our Close behind what waits, if it may stand there, and says its code when it was put.
+    pub(super) fn place_close<M: Memory>(&mut self, cx: &mut Context<'_, M>) -> Option<u16> {
         if !self.scanner.at_boundary() {
-            return false;
+            return None;
         }
-        let Some(ours) = self.ours.take() else {
-            return false;
-        };
+        let ours = self.ours.take()?;
         let frame = close_frame(ours.code, ours.reason, ours.mask);
         let piece = Piece::Owned(cx.shelf.owned.copy(frame.as_slice()));
         self.forward(piece, Fate::Forward, cx);
-        true
+        Some(ours.code)
     }
 
     /// Close frames of ours cannot stand in this direction: it is not looked at, or a Close went through already.
@@ -287,12 +303,5 @@ impl Half {
         {
             cx.discard(batch);
         }
-    }
-}
-
-fn direction(shelf: &Shelf, source: Side) -> &DirectionMetrics {
-    match source {
-        Side::Client => &shelf.metrics.from_client,
-        Side::Backend => &shelf.metrics.from_backend,
     }
 }

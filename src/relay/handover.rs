@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::mailbox::Permit;
 use super::policy::TunnelPolicy;
 use crate::observe::access_log::TunnelFacts;
+use crate::observe::series::RelaySeries;
 use crate::proto::handshake::{Extensions, Upgraded};
 use crate::tls::TlsSession;
 
@@ -30,17 +31,20 @@ pub struct Tunnel {
     pub(super) extensions: Extensions,
     pub(super) policy: Arc<TunnelPolicy>,
     pub(super) facts: TunnelFacts,
+    pub(super) series: Arc<RelaySeries>,
     pub(super) permit: Permit,
 }
 
 impl Tunnel {
     /// `upgraded` is the proof that the backend agreed: without it there is no tunnel. The 101 has been written to the client
-    /// completely, and no operation is pending on either socket.
+    /// completely, and no operation is pending on either socket. `series` is where its API and backend are counted on the
+    /// core of the relay that it goes to.
     pub fn new(
         upgraded: Upgraded,
         client: Endpoint,
         backend: Endpoint,
         facts: TunnelFacts,
+        series: Arc<RelaySeries>,
         permit: Permit,
     ) -> Self {
         let policy = Arc::clone(&facts.policy);
@@ -50,6 +54,7 @@ impl Tunnel {
             extensions: upgraded.extensions(),
             policy,
             facts,
+            series,
             permit,
         }
     }

@@ -15,6 +15,7 @@ mod half;
 pub mod handover;
 pub mod listing;
 pub mod mailbox;
+mod pings;
 pub mod policy;
 #[cfg(test)]
 mod real;

@@ -1,7 +1,7 @@
 //! What the tunnels of one relay share: memory to copy into, spare batches, limits, counters, and the time of the turn.
 #![forbid(unsafe_code)]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::buffer::{Batch, OwnedPool, Piece};
 use crate::observe::metrics::RelayMetrics;
@@ -56,6 +56,8 @@ pub(super) struct Shelf {
     pub(super) batches: Batches,
     pub(super) bounds: Bounds,
     pub(super) metrics: std::sync::Arc<RelayMetrics>,
+    /// The time of the turn, finer than a tick: to measure with, not to act upon.
+    pub(super) now: Instant,
     /// Draws the key that masks a Close frame to a backend (RFC 6455 §5.3). Given, so that this module draws nothing.
     pub(super) mask: Box<dyn FnMut() -> [u8; 4] + Send>,
     /// Small plaintexts are put together here before they become one TLS record.

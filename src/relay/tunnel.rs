@@ -19,11 +19,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::end::{End, Input, Life, Operation};
-use super::half::{Fate, Half};
+use super::half::{Account, Fate, Half};
+use super::pings::Pings;
 use super::policy::TunnelPolicy;
 use super::shelf::{Context, Tick};
 use crate::buffer::{Batch, Piece, Segment};
 use crate::close::{CloseReason, Errno, Side};
+use crate::observe::series::RelaySeries;
 use crate::proto::frame::Masking;
 use crate::proto::handshake::Extensions;
 use crate::tls::TlsSession;
@@ -37,6 +39,9 @@ pub(super) struct Tunnel {
     from_client: Half,
     from_backend: Half,
     policy: Arc<TunnelPolicy>,
+    /// Where its API and backend are counted.
+    series: Arc<RelaySeries>,
+    pings: Pings,
     stage: Stage,
     reason: Option<CloseReason>,
     /// Who sent the first Close frame, if anybody but us.
@@ -72,6 +77,7 @@ impl Tunnel {
         backend: Start,
         extensions: Extensions,
         policy: Arc<TunnelPolicy>,
+        series: Arc<RelaySeries>,
         now: Tick,
     ) -> Self {
         Self {
@@ -80,6 +86,8 @@ impl Tunnel {
             from_client: Half::new(Masking::Required, extensions, policy.frames),
             from_backend: Half::new(Masking::Forbidden, extensions, policy.frames),
             policy,
+            series,
+            pings: Pings::default(),
             stage: Stage::Open,
             reason: None,
             first_close: None,
@@ -125,6 +133,11 @@ impl Tunnel {
     /// It is on its way out.
     pub(super) fn is_closing(&self) -> bool {
         self.stage != Stage::Open
+    }
+
+    /// Where its API and backend are counted.
+    pub(super) fn series(&self) -> &RelaySeries {
+        &self.series
     }
 
     /// Who sent the first Close frame, if anybody but us.
@@ -214,7 +227,12 @@ impl Tunnel {
             Side::Client => &mut self.from_client,
             Side::Backend => &mut self.from_backend,
         };
-        let result = half.take_in(piece, side, fate, &self.policy, cx);
+        let account = Account {
+            message_bytes_max: self.policy.message_bytes_max,
+            series: &self.series,
+            pings: &mut self.pings,
+        };
+        let result = half.take_in(piece, side, fate, account, cx);
         if let (Err(error), Fate::Forward) = (result, fate) {
             self.end_with(CloseReason::BadFrame(side, error), cx);
         }

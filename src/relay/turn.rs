@@ -154,6 +154,7 @@ impl<R: Ring> Relay<R> {
                 batches,
                 bounds,
                 metrics,
+                now,
                 mask,
                 scratch: Vec::new(),
             },
@@ -197,6 +198,7 @@ impl<R: Ring> Relay<R> {
     /// Handles everything that has completed and everything that is due at `now`. `true` when the relay was woken.
     pub(super) fn work(&mut self, now: Instant) -> bool {
         self.now = now;
+        self.shelf.now = now;
         self.tick = Tick::at(now.saturating_duration_since(self.began));
         let woken = self.handle_completions();
         self.handle_timers();
@@ -255,6 +257,7 @@ impl<R: Ring> Relay<R> {
             extensions,
             mut policy,
             mut facts,
+            series,
             permit,
         } = new;
         // It may have been agreed on while a reload was under way.
@@ -266,7 +269,7 @@ impl<R: Ring> Relay<R> {
         let now = self.tick;
         let (client, client_early) = self.take_endpoint(client);
         let (backend, backend_early) = self.take_endpoint(backend);
-        let tunnel = Tunnel::new(client, backend, extensions, policy, now);
+        let tunnel = Tunnel::new(client, backend, extensions, policy, series, now);
         let target = self.insert(Adopted {
             tunnel,
             client: client_early,
@@ -307,6 +310,8 @@ impl<R: Ring> Relay<R> {
             permit,
         } = adopted;
         self.log.tunnel_open(&facts);
+        tunnel.series().opened.add(1);
+        tunnel.series().tunnels.add(1);
         self.generation = self.generation.wrapping_add(1);
         let record = Box::new(Record {
             facts,
@@ -569,7 +574,7 @@ impl<R: Ring> Relay<R> {
 
     fn handle_completions(&mut self) -> bool {
         let mut completions = std::mem::take(&mut self.completions);
-        self.shelf.metrics.completions.add(completions.len() as u64);
+        self.shelf.metrics.turns.observe(completions.len() as u64);
         let mut woken = false;
         for completion in completions.drain(..) {
             woken |= self.handle(completion);
@@ -742,14 +747,24 @@ impl<R: Ring> Relay<R> {
                 order.count_left();
             }
         }
-        self.shelf.metrics.closed.count(end.reason);
+        for closed in [&self.shelf.metrics.closed, &tunnel.series().closed] {
+            closed.count(end.reason, end.closed_by);
+        }
         self.shelf.metrics.tunnels.sub(1);
+        tunnel.series().tunnels.sub(1);
+        self.shelf.metrics.lifetime.observe_time(end.duration);
+        for side in [Side::Client, Side::Backend] {
+            if tunnel.half(side).was_paused() {
+                self.shelf.metrics.from(side).paused.sub(1);
+            }
+        }
         self.log.tunnel_close(&record.facts, &end);
     }
 
     fn publish(&self) {
         let metrics = &self.shelf.metrics;
-        metrics.turns.add(1);
+        metrics.buffers.set(self.ring.account().count() as u64);
+        metrics.timers_set.set(self.wheel.len() as u64);
         metrics.buffers_free.set(self.ring.account().free() as u64);
         metrics
             .spill_bytes

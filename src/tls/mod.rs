@@ -224,6 +224,10 @@ impl TlsSession {
         kind == Some(HandshakeKind::Resumed)
     }
 
+    pub fn is_tls13(&self) -> bool {
+        self.version() == Some(ProtocolVersion::TLSv1_3)
+    }
+
     pub fn version(&self) -> Option<ProtocolVersion> {
         with_connection!(&self.role, connection => connection.protocol_version())
     }

@@ -424,12 +424,11 @@ impl Memory for KernelRing {
     }
 }
 
-/// `NO_SQARRAY` (Linux 6.6) saves an indirection; everything else is there from Linux 6.1, our floor.
 /// The kernel takes the pages of a ring all at once and gives up (`ENOMEM`) rather than wait until the page cache has made
 /// room, but has it make room: where it fills the memory, a later try finds the pages.
 #[expect(
     clippy::disallowed_methods,
-    reason = "a ring is built before its thread serves anybody"
+    reason = "it serves nobody before it has its ring"
 )]
 fn build_patiently(sockets_max: usize) -> io::Result<(IoUring, SqArray)> {
     for _ in 1..BUILD_TRIES {
@@ -444,6 +443,7 @@ fn build_patiently(sockets_max: usize) -> io::Result<(IoUring, SqArray)> {
 const BUILD_TRIES: u32 = 10;
 const BUILD_WAIT: Duration = Duration::from_millis(50);
 
+/// `NO_SQARRAY` (Linux 6.6) saves an indirection; everything else is there from Linux 6.1, our floor.
 fn build(sockets_max: usize) -> io::Result<(IoUring, SqArray)> {
     let with = |sq_array| {
         let mut builder = IoUring::builder();

@@ -68,10 +68,11 @@ fn metrics_follow_what_happens() {
             ("ringgate_edge_connections ", 0.0),
             ("ringgate_tunnels ", 1.0),
             ("ringgate_tunnels_opened_total ", 1.0),
-            ("ringgate_upgrades_total ", 1.0),
-            ("ringgate_backend_connects_total ", 1.0),
-            ("ringgate_backend_connect_failures_total ", 0.0),
-            ("ringgate_tls_handshakes_total ", tls),
+            ("ringgate_handshakes_total{result=\"success\"}", 1.0),
+            (
+                "ringgate_tls_handshakes_total{side=\"client\",version=\"1.3\",resumed=\"false\"}",
+                tls,
+            ),
             ("ringgate_handshake_duration_seconds_count ", 1.0),
             ("ringgate_messages_total{side=\"client\"}", 1.0),
             ("ringgate_messages_total{side=\"backend\"}", 1.0),
@@ -87,7 +88,10 @@ fn metrics_follow_what_happens() {
         for (series, value) in [
             ("ringgate_tunnels ", 0.0),
             ("ringgate_connections ", 0.0),
-            ("ringgate_tunnels_closed_total{reason=\"finished\"}", 1.0),
+            (
+                "ringgate_tunnels_closed_total{reason=\"finished\",side=\"client\"}",
+                1.0,
+            ),
             (
                 "ringgate_close_frames_total{side=\"client\",code=\"4000-4999\"}",
                 1.0,
@@ -100,8 +104,8 @@ fn metrics_follow_what_happens() {
         ] {
             program.await_metric(series, value);
         }
-        assert!(program.metric("ringgate_relay_turns_total ") > 0.0);
-        assert!(program.metric("ringgate_relay_completions_total ") > 0.0);
+        assert!(program.metric("ringgate_relay_turn_completions_count ") > 0.0);
+        assert!(program.metric("ringgate_relay_turn_completions_sum ") > 0.0);
         assert!(program.metric("ringgate_relay_buffers_free ") > 0.0);
         assert!(program.metric("ringgate_process_resident_memory_bytes ") > 0.0);
         assert!(program.metric("ringgate_process_open_fds ") > 3.0);
@@ -173,7 +177,7 @@ fn one_tunnel_is_closed_with_a_code() {
     let mut client = program.connect();
     client.upgrade("/hello");
     let local = client.socket().local_addr().unwrap().to_string();
-    program.await_metric("ringgate_tunnels", 2.0);
+    program.await_metric("ringgate_tunnels ", 2.0);
     let (_, all) = ask(&program, "GET", "/v1/tunnels");
     let tunnels = all["tunnels"].as_array().unwrap();
     let tunnel = tunnels

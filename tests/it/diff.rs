@@ -47,7 +47,7 @@ fn every_kind_of_difference_is_shown_with_the_tunnels_concerned() {
         client
     };
     let mut clients = [open("/one"), open("/one"), open("/two"), open("/three")];
-    program.await_metric("ringgate_tunnels", 4.0);
+    program.await_metric("ringgate_tunnels ", 4.0);
 
     let same = diff(&program, &Settings::new(routes(here.address)), "text");
     assert_eq!(

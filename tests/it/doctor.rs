@@ -51,6 +51,19 @@ fn backend_that_echoes_is_well() {
 }
 
 #[test]
+fn process_that_is_not_there_is_a_failure() {
+    let echo = Echo::start();
+    // More than any kernel hands out.
+    let (code, report) = doctor(&Settings::hello(echo.address), &["--pid", "4294967295"]);
+    assert_eq!(code, Some(1));
+    let says = area(&report, "configuration");
+    assert!(
+        says.contains(&("fail", "there is no such process")),
+        "{report}"
+    );
+}
+
+#[test]
 fn backend_that_is_down_is_a_failure() {
     let (code, report) = doctor(&Settings::hello(refusing()), &["--connections", "10"]);
     assert_eq!(code, Some(1));

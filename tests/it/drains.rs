@@ -182,7 +182,7 @@ fn the_status_line_of_a_drain_gives_way_to_that_of_before() {
     let (supervisor, program) = Supervisor::of(&Settings::hello(backend.address));
     let mut client = program.connect();
     client.upgrade("/hello");
-    program.await_metric("ringgate_tunnels", 1.0);
+    program.await_metric("ringgate_tunnels ", 1.0);
     let directory = program.workspace.path("");
     let all = [
         "drain",

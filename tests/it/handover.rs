@@ -143,9 +143,12 @@ fn a_supervisor_keeps_the_socket_over_a_restart() {
     eventually("it has ended", || program.errors().contains("drained"));
     let socket = program.admin_socket();
     eventually("the next one serves", || {
-        program.metric_at(&socket, "ringgate_tunnels_opened_total") > 0.0
+        program.metric_at(&socket, "ringgate_tunnels_opened_total ") > 0.0
             && !program
-                .metric_at(&socket, "ringgate_tunnels_closed_total{reason=\"drained\"}")
+                .metric_at(
+                    &socket,
+                    "ringgate_tunnels_closed_total{reason=\"drained\",side=\"proxy\"}",
+                )
                 .is_normal()
     });
     assert_echoes(&mut open(address));
@@ -309,7 +312,7 @@ fn inside_a_network_of_its_own() {
     };
     assert!(tunnels_of(&aside) >= 8);
     eventually("the successor serves newcomers", || {
-        old.metric_at(&old.admin_socket(), "ringgate_connections_accepted_total") >= 10.0
+        old.metric_at(&old.admin_socket(), "ringgate_connections_accepted_total ") >= 10.0
     });
     old.signal("TERM");
     for client in &mut tunnels {
@@ -319,9 +322,9 @@ fn inside_a_network_of_its_own() {
     eventually("the old one has closed its listeners", || {
         old.errors().contains("drain ordered")
     });
-    let before = old.metric_at(&old.admin_socket(), "ringgate_connections_accepted_total");
+    let before = old.metric_at(&old.admin_socket(), "ringgate_connections_accepted_total ");
     eventually("newcomers go on coming", || {
-        old.metric_at(&old.admin_socket(), "ringgate_connections_accepted_total") > before + 20.0
+        old.metric_at(&old.admin_socket(), "ringgate_connections_accepted_total ") > before + 20.0
     });
     assert!(old.is_running());
     for client in &mut tunnels {

@@ -323,7 +323,7 @@ fn slow_reader_gets_everything() {
         client.upgrade("/");
         // More than the program may hold waits for a reader that has not begun.
         eventually("a pause", || {
-            program.metric("ringgate_relay_paused_total ") > 0.0
+            program.metric("ringgate_relay_pauses_total{side=\"backend\"}") > 0.0
         });
         assert!(
             client.read_frame().payload == pattern(8 * MIB),
@@ -363,7 +363,10 @@ fn idle_tunnel_is_closed_with_1001() {
         let line = program.tunnel_close();
         assert_eq!(line["reason"], "idle");
         assert_eq!(line["blame"], "nobody");
-        program.await_metric("ringgate_tunnels_closed_total{reason=\"idle\"}", 1.0);
+        program.await_metric(
+            "ringgate_tunnels_closed_total{reason=\"idle\",side=\"nobody\"}",
+            1.0,
+        );
     }
 }
 

@@ -26,6 +26,7 @@ impl Host {
             ("proc/sys/net/core/rps_sock_flow_entries", "0\n"),
             ("proc/sys/net/ipv4/tcp_mem", "1\t2\t3\n"),
             ("proc/sys/net/ipv4/tcp_tw_reuse", "1\n"),
+            ("proc/sys/net/ipv4/ip_local_reserved_ports", "\n"),
             ("proc/irq/40/smp_affinity_list", "0-1\n"),
             ("proc/irq/41/smp_affinity_list", "0-1\n"),
             ("sys/devices/system/cpu/online", "0-1\n"),
@@ -154,6 +155,7 @@ fn showing_changes_nothing() {
     for expected in [
         "/proc/sys/fs/nr_open: 1048576 -> 2200000",
         "/proc/sys/net/ipv4/tcp_mem: 1 2 3 -> 1500000 2000000 3000000",
+        "/proc/sys/net/ipv4/ip_local_reserved_ports: (empty) -> 8080,8443",
         "absent   /proc/sys/net/ipv4/tcp_migrate_req",
         "missing  /etc/sysctl.d/60-ringgate.conf",
         "-ringgate hard nofile 10",
@@ -235,6 +237,51 @@ fn what_was_applied_can_be_taken_back() {
     assert!(output.stdout.contains("nothing to take back"), "{output:?}");
 }
 
+/// The kernel's own files, but of a network that is there for this test only; what concerns the whole machine is read-only,
+/// and so refused.
+#[test]
+fn a_real_kernel_is_set_and_taken_back() {
+    const SCRIPT: &str = r#"
+        set -eu
+        mount --make-rprivate /
+        mount -t tmpfs tmpfs /var/lib
+        for global in fs kernel vm; do
+            mount --bind "/proc/sys/$global" "/proc/sys/$global"
+            mount -o remount,bind,ro "/proc/sys/$global"
+        done
+        show() {
+            echo "== $1"
+            for key in core/somaxconn ipv4/tcp_migrate_req ipv4/ip_local_port_range ipv4/ip_local_reserved_ports; do
+                cat "/proc/sys/net/$key"
+            done
+        }
+        show before
+        "$1" sysctl --apply 2>&1 || echo "exit $?"
+        show applied
+        "$1" --undo
+        show undone
+    "#;
+    let mut command = Command::new("unshare");
+    command.args(["--net", "--mount", "bash", "-c", SCRIPT, "bash"]);
+    command.arg(Path::new(TUNING).join("apply"));
+    let output = output_of(&mut command);
+    if output.stderr.contains("unshare failed") {
+        eprintln!("skipped: no namespaces here: {}", output.stderr);
+        return;
+    }
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let part = |name: &str| {
+        let (_, rest) = output.stdout.split_once(&format!("== {name}\n")).unwrap();
+        rest.lines().take(4).collect::<Vec<_>>()
+    };
+    assert_eq!(part("applied"), ["65535", "1", "1024\t65535", "8080,8443"]);
+    assert_eq!(part("undone"), part("before"));
+    assert_ne!(part("before"), part("applied"));
+    let refused = "FAILED   /proc/sys/fs/nr_open: 2200000 was refused";
+    assert!(output.stdout.contains(refused), "{output:?}");
+    assert!(output.stdout.contains("exit 1"), "{output:?}");
+}
+
 #[test]
 fn parts_are_taken_back_one_by_one() {
     let host = Host::new();
@@ -280,7 +327,14 @@ fn command_line_mistakes_change_nothing() {
 
 #[test]
 fn script_is_clean() {
-    for script in ["apply", "keepalived/check-ready", "debian/build"] {
+    for script in [
+        "apply",
+        "keepalived/check-ready",
+        "debian/build",
+        "debian/postinst",
+        "debian/prerm",
+        "debian/postrm",
+    ] {
         let mut command = Command::new("shellcheck");
         command.arg(Path::new(TUNING).join(script));
         let Ok(output) = command.output() else {
@@ -292,6 +346,54 @@ fn script_is_clean() {
             "{}",
             String::from_utf8_lossy(&output.stdout)
         );
+    }
+}
+
+#[test]
+fn units_are_right() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["ringgate.service", "ringgate-tuning.service"] {
+        let unit = fs::read_to_string(Path::new(TUNING).join("systemd").join(name)).unwrap();
+        // Programs are looked for, and these are not installed.
+        let unit = unit
+            .replace("/usr/bin/ringgate", env!("CARGO_BIN_EXE_ringgate"))
+            .replace("/usr/share/ringgate/tuning", TUNING);
+        fs::write(dir.path().join(name), unit).unwrap();
+    }
+    let mut command = Command::new("systemd-analyze");
+    command.args(["verify", "--man=no"]);
+    command.arg(dir.path().join("ringgate.service"));
+    command.arg(dir.path().join("ringgate-tuning.service"));
+    let Ok(output) = command.output() else {
+        eprintln!("skipped: no systemd");
+        return;
+    };
+    // It warns of what it would ignore, and succeeds.
+    let said = String::from_utf8_lossy(&output.stderr);
+    let ours: Vec<_> = said
+        .lines()
+        .filter(|line| line.contains("ringgate"))
+        .collect();
+    assert!(output.status.success() && ours.is_empty(), "{said}");
+}
+
+#[test]
+fn package_has_the_version_of_the_program() {
+    let changelog = fs::read_to_string(Path::new(TUNING).join("debian/changelog")).unwrap();
+    let newest = format!("ringgate ({}-", env!("CARGO_PKG_VERSION"));
+    assert!(changelog.starts_with(&newest), "{changelog}");
+}
+
+#[test]
+fn package_has_every_folder_that_does_not_build_from_the_source() {
+    let manifest = include_str!("../../Cargo.toml");
+    for entry in fs::read_dir(TUNING).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() && name != "docker" && name != "debian" {
+            let target = format!("\"usr/share/ringgate/tuning/{name}/\"");
+            assert!(manifest.contains(&target), "not packaged: {name}");
+        }
     }
 }
 
@@ -328,6 +430,9 @@ fn manual_has_a_page_for_each_command() {
         ("ringgate-call.1", "\\-\\-insecure"),
         ("ringgate-doctor.1", "\\-\\-connections"),
         ("ringgate-run.1", "\\-\\-config"),
+        ("ringgate-doctor.1", "ringgate doctor [OPTIONS]"),
+        // A section of its own, its lines as they are.
+        ("ringgate-doctor.1", ".SH \"EXIT CODES\"\n.nf\n"),
     ] {
         let text = fs::read_to_string(dir.path().join(page)).unwrap();
         assert!(text.contains(word), "{page} has no {word}");

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, Stream};
 use serde_json::Value;
@@ -225,6 +226,113 @@ fn a_stall_is_felt_by_every_message_that_was_due_in_it() {
 }
 
 #[test]
+fn a_known_delay_is_seen_and_the_figures_agree_with_one_another() {
+    const DELAY: Duration = Duration::from_millis(50);
+    const CONNECTIONS: f64 = 8.0;
+    let backend = Backend::start("127.0.0.1:0");
+    let url = forward(backend.address, |_| {
+        thread::park_timeout(DELAY);
+        true
+    });
+    let flags = ["--duration", "1s", "--connections", "8"];
+    let report = report("echo", &url, &flags, 0);
+    let figure = |name: &str| report[name].as_f64().unwrap();
+    assert!(figure("latency_p50_us") >= 50_000.0, "{report}");
+    // Little's law: in a closed loop there are as many messages on their way as connections, however fast the machine is.
+    let on_their_way = figure("messages_per_second") * figure("latency_mean_us") / 1e6;
+    assert!(
+        (on_their_way / CONNECTIONS - 1.0).abs() < 0.25,
+        "{on_their_way}: {report}"
+    );
+}
+
+#[test]
+fn ctrl_c_ends_early_with_a_report_even_while_connections_are_opened() {
+    let backend = Backend::start("127.0.0.1:0");
+    let directory = tempfile::tempdir().unwrap();
+    let pid = backend.process.id().to_string();
+    let mut process = Command::new(BINARY)
+        .args(["idle", "--url", &format!("ws://{}/", backend.address)])
+        .args(["--connections", "500", "--open-rate", "20"])
+        .args(["--observe", &pid, "--out"])
+        .arg(directory.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It opens one at once, and needs 25 s for all.
+    let descriptors = format!("/proc/{pid}/fd");
+    let begun = count(&descriptors);
+    eventually(|| count(&descriptors) > begun + 2);
+    signal(process.id(), Signal::INT);
+    let mut output = String::new();
+    let mut stdout = process.stdout.take().unwrap();
+    stdout.read_to_string(&mut output).unwrap();
+    assert_eq!(process.wait().unwrap().code(), Some(0));
+    let report: Value = serde_json::from_str(&output).unwrap();
+    assert_eq!(report["interrupted"], true);
+    let open = report["connections"].as_u64().unwrap();
+    assert!((2..500).contains(&open), "{report}");
+    assert!(report["rss_bytes_per_connection"].is_f64(), "{report}");
+    assert!(directory.path().join("memory.svg").exists());
+}
+
+#[test]
+fn a_comparison_that_is_killed_leaves_nobody_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("scenarios.toml");
+    let proxy = "[[proxies]]\nname = \"sleeper\"\nstart = [\"sleep\", \"1000\"]\n";
+    let scenario = "[[scenarios]]\nname = \"a, b\"\nschemes = [\"ws\"]\nload = [\"idle\"]\n\
+                    figures = { seconds = \"s\" }\nchart = \"seconds\"\n";
+    let head = "rounds = 1\nseconds = 1.0\n[pin]\nproxy = [0]\nload = [0]\nbackend = [0]\n";
+    std::fs::write(&file, format!("{head}{proxy}{scenario}")).unwrap();
+    let mut comparison = Command::new(BINARY)
+        .arg("compare")
+        .arg(&file)
+        // A name with a comma is one name.
+        .args(["--scenario", "a, b"])
+        .env("TMPDIR", directory.path())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let id = comparison.id();
+    let children = || {
+        let path = format!("/proc/{id}/task/{id}/children");
+        std::fs::read_to_string(path).unwrap_or_default()
+    };
+    // The backend, and the proxy, which never answers.
+    eventually(|| children().split_whitespace().count() == 2);
+    let children = children();
+    eventually(|| name_of(children.split_whitespace().nth(1).unwrap()) == "sleep");
+    comparison.kill().unwrap();
+    comparison.wait().unwrap();
+    for child in children.split_whitespace() {
+        eventually(|| name_of(child).is_empty());
+    }
+}
+
+/// What a process runs; nothing if it has ended, though nobody may have reaped it yet.
+fn name_of(pid: &str) -> String {
+    let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    command.split('\0').next().unwrap_or_default().to_owned()
+}
+
+fn count(directory: &str) -> usize {
+    std::fs::read_dir(directory).unwrap().count()
+}
+
+fn signal(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    kill_process(pid, signal).unwrap();
+}
+
+/// Waits until it is so, for a while.
+fn eventually(is_so: impl Fn() -> bool) {
+    let looks = (0..2000).take_while(|_| !is_so());
+    let waited = looks.map(|_| thread::park_timeout(Duration::from_millis(10)));
+    assert!(waited.count() < 2000, "it never was");
+}
+
+#[test]
 fn idle_connections_are_held_and_touched() {
     let backend = Backend::start("127.0.0.1:0");
     let pid = backend.process.id().to_string();
@@ -307,7 +415,15 @@ fn what_cannot_run_says_why() {
         .unwrap()
         .local_addr()
         .unwrap();
-    check(&format!("ws://{closed}/"), &[], "refused");
+    let url = format!("ws://{closed}/");
+    // Of all, not of those of one thread.
+    check(&url, &["--connections", "9"], "0 of 9 connections opened");
+    check(&url, &[], "refused");
+    check(
+        &url,
+        &["--observe", "4294967295"],
+        "there is no process 4294967295 to observe",
+    );
     check("http://127.0.0.1/", &[], "not a ws:// or wss:// URL");
     check(
         "ws://127.0.0.1/",

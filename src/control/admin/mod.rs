@@ -23,7 +23,7 @@ pub use self::operations::{Operations, Request};
 use self::socket::SocketFile;
 pub use self::socket::{AdminError, AdminSocket};
 use super::{Readiness, State};
-use crate::observe::registry::{self, Registry};
+use crate::observe::registry::{self, Detail, Registry};
 
 /// For a request to come, and for its answer to go. The peer is on this machine.
 const PEER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -94,7 +94,7 @@ impl Admin {
                 query,
             } => {
                 let operation = self.operations.answer(&method, &path, &query).await;
-                let mut answer = operation.unwrap_or_else(|| self.answer(&method, &path));
+                let mut answer = operation.unwrap_or_else(|| self.answer(&method, &path, &query));
                 answer.bodiless = method == "HEAD";
                 answer
             }
@@ -110,7 +110,7 @@ impl Admin {
         timeout(PEER_TIMEOUT, answering).await?
     }
 
-    fn answer(&self, method: &str, path: &str) -> Answer {
+    fn answer(&self, method: &str, path: &str, query: &[(String, String)]) -> Answer {
         match (method, path) {
             ("GET" | "HEAD", "/livez") => Answer::text(200, "ok"),
             ("GET" | "HEAD", "/readyz") => match self.readiness.state() {
@@ -119,8 +119,13 @@ impl Admin {
                 State::Stopping => Answer::text(503, "stopping"),
             },
             ("GET" | "HEAD", "/metrics") => {
-                let mut body = String::with_capacity(16 * 1024);
-                self.registry.render(&mut body);
+                let detail = match query {
+                    [] => Detail::Sums,
+                    [(name, value)] if name == "per_core" && value == "1" => Detail::Cores,
+                    _ => return Answer::text(400, "known: per_core=1"),
+                };
+                let mut body = String::with_capacity(64 * 1024);
+                self.registry.render(detail, &mut body);
                 Answer {
                     content_type: registry::CONTENT_TYPE,
                     ..Answer::new(200, body)
@@ -143,8 +148,10 @@ mod tests {
     use monoio::{IoUringDriver, RuntimeBuilder};
 
     use super::*;
+    use crate::config::{Config, Running};
     use crate::observe::access_log::AccessLog;
-    use crate::observe::registry::ProcessFacts;
+    use crate::observe::book::Book;
+    use crate::observe::registry::{ProcessFacts, Sources};
 
     fn admin(readiness: Readiness) -> Admin {
         let facts = ProcessFacts {
@@ -154,8 +161,15 @@ mod tests {
             relay_buffer_bytes: 1,
             relay_spill_bytes_max: 1,
         };
-        let mut registry = Registry::new(facts, AccessLog::off().0, Arc::default());
-        registry.add_worker(Arc::default(), Arc::default());
+        let mut registry = Registry::new(Sources {
+            facts,
+            access_log: AccessLog::off().0,
+            reloads: Arc::default(),
+            dns: Arc::default(),
+            running: Running::new(Arc::new(Config::base())),
+            book: Book::default(),
+        });
+        registry.add_worker(0, Arc::default(), Arc::default());
         let (requests, _) = futures_channel::mpsc::channel(1);
         Admin::new(
             registry,

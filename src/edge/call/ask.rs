@@ -4,18 +4,19 @@
 
 use std::sync::Arc;
 
-use monoio::time::{Instant, timeout_at};
+use monoio::time::Instant;
 
 use super::exchange::{Done, Exchange, Stopped};
 use super::idle::IdleBackends;
 use super::upload::Upload;
 use super::{Call, Failed, Record};
 use crate::catalog::{Api, HttpBackend, Member, Method, Outgoing};
-use crate::close::{CloseReason, Deadline};
+use crate::close::CloseReason;
 use crate::edge::connect::{CONNECT_MAX, Connected, connect};
 use crate::edge::forward::{Forwarded, Purpose, request_head};
 use crate::edge::route::Wrong;
 use crate::edge::watch::watch_asker;
+use crate::observe::series::Series;
 use crate::race::{First, race};
 
 pub(super) struct Asking<'a> {
@@ -71,12 +72,11 @@ impl<'a> Asking<'a> {
         upload: &mut Upload,
         record: &mut Record,
     ) -> Result<Done, Failed> {
-        let members = &self.http.members;
-        let first = self.turn.checked_rem(members.len()).unwrap_or(0);
         let attempts = self.retries().saturating_add(1);
         let mut last = CloseReason::BackendGone;
-        for member in members.iter().cycle().skip(first).take(attempts) {
-            match self.ask(member, upload, record).await {
+        for (member, series) in self.http.in_turn(self.turn).take(attempts) {
+            record.series = Some(Arc::clone(series));
+            match self.ask((member, series), upload, record).await {
                 Ok(done) => return Ok(done),
                 Err(Unanswered::Finally(failed)) => return Err(failed),
                 Err(Unanswered::Retriable(reason)) => last = reason,
@@ -100,7 +100,7 @@ impl<'a> Asking<'a> {
 
     async fn ask(
         &self,
-        member: &Member,
+        (member, series): (&Member, &Series),
         upload: &mut Upload,
         record: &mut Record,
     ) -> Result<Done, Unanswered> {
@@ -114,21 +114,23 @@ impl<'a> Asking<'a> {
                 outcome => return outcome,
             }
         }
-        let connected = self.connect(member, upload).await?;
+        let connected = self.connect((member, series), upload).await?;
         self.exchange(member, connected, upload, record).await
     }
 
     /// Connects, unless the client leaves meanwhile.
-    async fn connect(&self, member: &Member, upload: &mut Upload) -> Result<Connected, Unanswered> {
+    async fn connect(
+        &self,
+        member: (&Member, &Series),
+        upload: &mut Upload,
+    ) -> Result<Connected, Unanswered> {
         let Call { edge, client, .. } = self.call;
-        let connecting = timeout_at(self.connect_deadline, connect(edge, member, self.turn));
+        let connecting = connect(edge, member, self.turn, self.connect_deadline);
         match race(connecting, watch_asker(edge, client, &mut upload.incoming)).await {
-            First::Work(Ok(Ok(connected))) => Ok(connected),
-            First::Work(Ok(Err(reason))) => Err(Unanswered::Retriable(reason)),
-            First::Work(Err(_)) => {
-                edge.metrics.connects_failed.add(1);
-                Err(self.finally(CloseReason::TimedOut(Deadline::Connect)))
-            }
+            First::Work(Ok(connected)) => Ok(connected),
+            // No time is left for another.
+            First::Work(Err(reason @ CloseReason::TimedOut(_))) => Err(self.finally(reason)),
+            First::Work(Err(reason)) => Err(Unanswered::Retriable(reason)),
             First::Other(()) => Err(self.finally(CloseReason::ClientGone)),
         }
     }

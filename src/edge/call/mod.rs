@@ -30,6 +30,7 @@ use super::{Edge, InProgress, Peer, cors, wall_clock};
 use crate::catalog::{Api, Destination, Mock, Rendered};
 use crate::close::CloseReason;
 use crate::observe::access_log::CallEnd;
+use crate::observe::series::Series;
 use crate::proto::head::{Body as RequestBody, Version};
 use ask::Asking;
 pub(super) use idle::IdleBackends;
@@ -50,6 +51,8 @@ pub(super) struct Call<'a> {
 struct Record {
     api: Option<Arc<Api>>,
     backend: Option<SocketAddr>,
+    /// Where the call is counted, once a backend is asked.
+    series: Option<Arc<Series>>,
     from_backend: u64,
 }
 
@@ -288,6 +291,11 @@ impl Call<'_> {
     fn log(&self, end: &End, record: &Record, from_client: u64) {
         let Self { edge, request, .. } = *self;
         edge.metrics.calls.count(end.status);
+        let of_api = record.api.as_ref().map(|api| &api.series);
+        let series = record.series.as_ref().or(of_api);
+        if let Some(counts) = series.and_then(|series| series.edge(edge.core)) {
+            counts.calls.count(end.status);
+        }
         if !matches!(end.reason, CloseReason::Answered(_)) {
             edge.metrics.refused.count(end.reason);
         }

@@ -45,6 +45,7 @@ fn check_with(scanner: &mut FrameScanner, frames: &[&[u8]], expected: Result<Tal
     match expected {
         Ok(expected) => {
             assert_eq!((scan.violation, scan.forward), (None, bytes.len()));
+            tally.sizes = expected.sizes;
             assert_eq!(tally, expected);
         }
         Err(error) => {
@@ -79,8 +80,22 @@ fn messages_and_control_frames_are_counted() {
             pings: 2,
             pongs: 1,
             close: None,
+            ..Tally::default()
         }),
     );
+}
+
+#[test]
+fn sizes_are_those_of_whole_messages() {
+    let small = frame(0x81, &[1; 64], None);
+    let ping = frame(0x89, &[1; 100], None);
+    let start = frame(0x02, &[1; 60], None);
+    let end = frame(0x80, &[2; 5], None);
+    let mut tally = Tally::default();
+    let bytes = [&small[..], &start, &ping, &end, &small].concat();
+    let _scan = from_backend(Extensions::None).scan(&bytes, 0, &mut tally);
+    assert_eq!(tally.sizes.classes[..3], [2, 1, 0]);
+    assert_eq!(tally.sizes.bytes, 64 + 65 + 64);
 }
 
 #[test]
@@ -238,7 +253,8 @@ fn an_incomplete_header_is_held_until_it_is_complete() {
     assert!(!scanner.at_boundary() && scanner.held().is_empty());
     let scan = scanner.scan(payload, 0, &mut tally);
     assert_eq!((scan.held.is_empty(), scan.forward), (true, 300));
-    assert_eq!(tally, counted(1, 1));
+    assert_eq!((tally.frames, tally.messages), (1, 1));
+    assert_eq!(tally.sizes.bytes, 300);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::config::Scheme;
 use crate::observe::access_log::{AccessLog, TunnelFacts};
 use crate::observe::metrics::RelayMetrics;
 use crate::observe::request_id::RequestId;
+use crate::observe::series::RelaySeries;
 use crate::proto::handshake::Extensions;
 use crate::uring::{Fd, Memory};
 
@@ -24,6 +25,7 @@ pub(super) const IDLE: Duration = Duration::from_secs(10);
 pub(super) struct World {
     pub(super) relay: Relay<FakeRing>,
     pub(super) metrics: Arc<RelayMetrics>,
+    pub(super) series: Arc<RelaySeries>,
     pub(super) now: Instant,
     pub(super) pairs: Vec<Pair>,
 }
@@ -100,6 +102,7 @@ impl World {
         Self {
             relay: Relay::new(ring, setup, now),
             metrics,
+            series: Arc::default(),
             now,
             pairs: Vec::new(),
         }
@@ -137,8 +140,15 @@ impl World {
         let ticks =
             self.now.duration_since(self.relay.began()).as_millis() / Tick::STEP.as_millis();
         let now = Tick(u32::try_from(ticks).unwrap());
-        let came_by = std::sync::Arc::clone(&policy);
-        let tunnel = Tunnel::new(start(client), start(backend), Extensions::None, policy, now);
+        let came_by = Arc::clone(&policy);
+        let tunnel = Tunnel::new(
+            start(client),
+            start(backend),
+            Extensions::None,
+            policy,
+            Arc::clone(&self.series),
+            now,
+        );
         let target = self.relay.insert(Adopted {
             tunnel,
             client: early(from_client),
@@ -235,12 +245,21 @@ impl World {
         self.relay.ring_mut().socket(fd).closed
     }
 
+    /// Times that a side was not received from any more.
+    pub(super) fn pauses(&self) -> u64 {
+        let RelayMetrics {
+            from_client,
+            from_backend,
+            ..
+        } = &*self.metrics;
+        from_client.pauses.value() + from_backend.pauses.value()
+    }
+
     pub(super) fn ended_by(&self, reason: CloseReason) -> u64 {
-        let mut values = self.metrics.closed.values();
-        values
-            .find(|(label, _)| *label == reason.label())
-            .unwrap()
-            .1
+        let ends = self.metrics.closed.values();
+        ends.filter(|((label, _), _)| *label == reason.label())
+            .map(|(_, n)| n)
+            .sum()
     }
 
     /// Lets every stage run out, and sees that nothing is left.

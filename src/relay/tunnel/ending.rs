@@ -147,7 +147,8 @@ impl Tunnel {
                 // The boundary came with a Close of the sender's own. RFC 6455 §5.5.1: no frame follows it.
                 half.give_up_close();
                 self.finish(side);
-            } else if half.place_close(cx) {
+            } else if let Some(code) = half.place_close(cx) {
+                cx.shelf.metrics.from(side).closes_sent.count(Some(code));
                 self.end_mut(side).awaits_answer = true;
                 self.finish(side);
             }

@@ -134,8 +134,14 @@ impl Tunnel {
         let paused = self
             .half_mut(side)
             .is_paused(cx.shelf.bounds.half_bytes_max);
-        if paused && !was_paused {
-            cx.shelf.metrics.paused.add(1);
+        let metrics = cx.shelf.metrics.from(side);
+        match (was_paused, paused) {
+            (false, true) => {
+                metrics.pauses.add(1);
+                metrics.paused.add(1);
+            }
+            (true, false) => metrics.paused.sub(1),
+            _ => {}
         }
         let end = self.end_mut(side);
         let wanted = end.input != Input::Ended && !paused && !end.starved;

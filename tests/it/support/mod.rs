@@ -7,6 +7,7 @@ pub(crate) mod echo;
 pub(crate) mod frame;
 pub(crate) mod program;
 pub(crate) mod python;
+pub(crate) mod scrape;
 pub(crate) mod settings;
 pub(crate) mod system_calls;
 

@@ -457,7 +457,7 @@ pub struct Proxy {
     #[arg(long, value_name = "PATH")]
     pub admin_socket: Option<PathBuf>,
 
-    /// Where the JSON lines about tunnels go: stdout, off, or a file
+    /// Where the JSON lines about tunnels and calls go: stdout, off, a file, or a FIFO
     #[arg(long, value_name = "WHERE", default_value = "stdout")]
     pub access_log: String,
 }

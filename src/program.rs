@@ -346,12 +346,15 @@ fn serve(
     file: Option<FromFile>,
     start: Start,
 ) -> Result<(), Failure> {
-    let (levels, _events) = events::init(&config.log).map_err(failure)?;
+    let (levels, losses, _events) = events::init(&config.log).map_err(failure)?;
     probe().map_err(failure)?;
     let signals = Signals::register().map_err(failure)?;
     let cores = cores(&config.workers.cores)?;
     let connections_max = connections_max(&config, cores.len())?;
-    let (access_log, access_guard) = AccessLog::open(&config.log).map_err(failure)?;
+    let (access_log, access_guard) = AccessLog::open(&config.log).map_err(|error| {
+        let log = &config.log.access;
+        failure(format!("log.access {log}: {error}"))
+    })?;
     let admin = config
         .admin
         .socket
@@ -371,6 +374,7 @@ fn serve(
     let mut registry = Registry::new(Sources {
         facts,
         access_log: access_log.clone(),
+        messages: Some(losses),
         reloads: Arc::clone(&reloads),
         dns: Arc::clone(&dns),
         running: running.clone(),

@@ -15,7 +15,7 @@ use crate::config::{self, Config, Running};
 use crate::control;
 use crate::control::reload::{Mistakes, Next, Source, Swapped};
 use crate::edge::{self, Change, Connections, EdgeHandle, Generation, Opened};
-use crate::observe::access_log::AccessLog;
+use crate::observe::access_log::{self, AccessLog};
 use crate::observe::events::Levels;
 use crate::relay::RelayHandle;
 use crate::snapshot::{Reach, settings};
@@ -115,7 +115,13 @@ impl FileSource {
             generation.catalog.apis().len(),
             warnings.len()
         );
-        Ok(self.next(generation, doors, summary))
+        let access = if generation.config.log.access == self.config.log.access {
+            None
+        } else {
+            let opened = access_log::Opened::open(&generation.config.log.access);
+            Some(opened.map_err(|error| mistake(format!("log.access: {error}")))?)
+        };
+        Ok(self.next(generation, doors, access, summary))
     }
 
     /// What was set aside or started once: a complaint for each setting of that kind that is another now.
@@ -131,13 +137,6 @@ impl FileSource {
         if most > self.connections_made_for {
             let made_for = self.connections_made_for.to_string();
             fixed.push(("limits.connections_max", made_for, most.to_string()));
-        }
-        if !self.access_log.can_move_to(&config.log.access) {
-            fixed.push((
-                "log.access",
-                "one kind of place".to_owned(),
-                "another".to_owned(),
-            ));
         }
         let file = self.path.display();
         let said = |value: &String| match value.as_str() {
@@ -205,7 +204,13 @@ impl FileSource {
     }
 
     /// Takes the new one for what runs, and says how it comes to run.
-    fn next(&mut self, generation: Generation, doors: Doors, summary: String) -> Next {
+    fn next(
+        &mut self,
+        generation: Generation,
+        doors: Doors,
+        access: Option<access_log::Opened>,
+        summary: String,
+    ) -> Next {
         let Doors {
             opened,
             closed,
@@ -236,7 +241,9 @@ impl FileSource {
                 relay.change(Arc::clone(&changes), given.clone());
             }
             connections.limit(connections_max);
-            access_log.move_to(&config.log.access);
+            if let Some(opened) = access {
+                access_log.move_to(opened);
+            }
             levels.set(&config.log.level);
             running.set(Arc::clone(&config));
             let now = control::Running {

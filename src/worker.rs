@@ -116,6 +116,7 @@ pub fn relay_limits(config: &Config, tunnels_max: usize) -> relay::Limits {
         slow_consumer: config.timeouts.slow_consumer,
         close_grace: config.timeouts.close_grace,
         adopt_per_turn: config.workers.adopt_per_turn,
+        report_every: config.log.access_interval,
     }
 }
 

@@ -102,6 +102,7 @@ fn facts() -> TunnelFacts {
         backend: address,
         opened_at: SystemTime::now(),
         handshake: Duration::ZERO,
+        request: None,
     }
 }
 
@@ -127,6 +128,7 @@ fn plain_messages_allocate_nothing() {
         slow_consumer: Duration::from_secs(30),
         close_grace: Duration::from_secs(1),
         adopt_per_turn: 4,
+        report_every: Duration::ZERO,
     };
     let (handle, prepared) =
         prepare(limits, Arc::<RelayMetrics>::default(), AccessLog::off().0).unwrap();

@@ -346,7 +346,7 @@ fn order(api: &Api) -> (&str, bool, &str, &str, Method) {
 }
 
 /// What `$context.apiId` is for an API: exports carry no ids, so that one is made of what names it.
-pub(super) fn api_id(group: &str, name: &str) -> String {
+pub(crate) fn api_id(group: &str, name: &str) -> String {
     let mut hash = Sha1::new();
     for part in [group, "\0", name] {
         hash.update(part);

@@ -35,6 +35,7 @@ use crate::relay::policy::TunnelPolicy;
 
 pub use crate::definition::{MatchMode, Method, Schemes};
 pub use build::Forward;
+pub(crate) use build::api_id;
 pub use carried::{Carried, Event, Succession};
 pub use client_address::client_address;
 pub use cors::{Cors, cors_headers};

@@ -135,18 +135,6 @@ impl Differences {
                 to: Some(new.connections_made_for.to_string()),
             });
         }
-        // A file can be moved; another kind of place is opened at the start only.
-        let kind = "log.access";
-        if let Some(at) = settings
-            .iter()
-            .position(|difference| difference.name == kind)
-        {
-            let is_fixed =
-                |value: &Option<String>| matches!(value.as_deref(), Some("stdout" | "off"));
-            if is_fixed(&settings[at].from) || is_fixed(&settings[at].to) {
-                restart.push(settings.remove(at));
-            }
-        }
         let same = apis.is_empty()
             && listeners.is_empty()
             && certificates.is_empty()

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::{
-    AccessLog, Admin, Backends, Config, Definitions, Fate, ForwardedFor, Forwarding, HostSent,
-    Limits, Log, LogFormat, OnUnsupported, Reload, Routing, Timeouts, Tls, Tunnel, Workers,
+    AccessFormat, AccessLog, Admin, Backends, Config, Definitions, Fate, ForwardedFor, Forwarding,
+    HostSent, Limits, Log, LogFormat, OnUnsupported, Reload, Routing, Timeouts, Tls, Tunnel,
+    Workers,
 };
 use crate::close::DrainCause;
 use crate::proto::head::HeadLimits;
@@ -254,7 +255,27 @@ pub const TABLE: &[(&str, &str, &str)] = &[
     (
         "log.access",
         r#""stdout""#,
-        "one JSON line at a tunnel's start and end, for whatever collects them",
+        "for whatever collects it; or a file, a FIFO, or \"off\"",
+    ),
+    (
+        "log.access_format",
+        r#""json""#,
+        "every tool reads it; \"apig\" has the cloud gateway's 54 fields, \"apig_json\" the same by name",
+    ),
+    (
+        "log.access_open",
+        "",
+        "a tunnel has a line when it opens in \"json\", not in the others: the cloud writes one a call",
+    ),
+    (
+        "log.access_interval",
+        r#""0s""#,
+        "no further lines while a tunnel lives; \"10m\" gives it one every ten minutes",
+    ),
+    (
+        "log.access_secrets",
+        "[]",
+        "names of query parameters that are hidden beside those that sound secret",
     ),
     (
         "log.queue_lines_max",
@@ -342,6 +363,10 @@ pub(super) fn config() -> Config {
             format: LogFormat::Text,
             level: "info".to_owned(),
             access: AccessLog::Stdout,
+            access_format: AccessFormat::Json,
+            access_open: None,
+            access_interval: Duration::ZERO,
+            access_secrets: Vec::new(),
             queue_lines_max: 8192,
         },
         tunnel: Tunnel {

@@ -2,9 +2,11 @@
 
 use std::fmt;
 
-use super::Config;
+use super::{AccessFormat, Config, Log};
 use crate::document::plural;
 use crate::document::quantity::format_size;
+use crate::observe::access_log::REQUEST_BYTES_MAX;
+use crate::observe::lines::LINE_BYTES;
 
 /// User memory of an open tunnel with TLS on the client's side: the bar that its tests hold.
 const TUNNEL_BYTES: u64 = 4608;
@@ -23,7 +25,7 @@ pub struct MemoryBounds {
     pub per_tunnel: u64,
     /// One connection before its 101, with the largest head and early bytes.
     pub per_handshake: u64,
-    /// Relays full, and every connection at its dearest.
+    /// Relays and log queues full, and every connection at its dearest.
     pub total: u64,
 }
 
@@ -37,6 +39,8 @@ impl Config {
                 .map(|part| wide(*part))
                 .fold(0, u64::saturating_add)
         };
+        let per_tunnel = TUNNEL_BYTES + self.log.bytes_of_tunnel();
+        let logs = wide(self.log.queue_lines_max).saturating_mul(2 * wide(LINE_BYTES));
         let per_relay = sum(&[limits.relay_buffer_bytes, limits.relay_spill_bytes_max]);
         let head = &limits.head;
         let per_handshake = HANDSHAKE_BYTES
@@ -50,11 +54,22 @@ impl Config {
             cores,
             connections,
             per_relay,
-            per_tunnel: TUNNEL_BYTES,
+            per_tunnel,
             per_handshake,
             total: cores
                 .saturating_mul(per_relay)
-                .saturating_add(connections.saturating_mul(per_handshake.max(TUNNEL_BYTES))),
+                .saturating_add(logs)
+                .saturating_add(connections.saturating_mul(per_handshake.max(per_tunnel))),
+        }
+    }
+}
+
+impl Log {
+    /// What an open tunnel keeps of its request until its last line.
+    fn bytes_of_tunnel(&self) -> u64 {
+        match self.access_format {
+            AccessFormat::Json => 0,
+            AccessFormat::Apig | AccessFormat::ApigJson => wide(REQUEST_BYTES_MAX),
         }
     }
 }
@@ -93,7 +108,7 @@ mod tests {
         assert_eq!(bounds.per_handshake, (32 + 32 + 128 + 16) << 10);
         assert_eq!(
             bounds.total,
-            2 * bounds.per_relay + 1000 * bounds.per_handshake
+            2 * bounds.per_relay + 1000 * bounds.per_handshake + (16 << 20)
         );
         assert_eq!(
             Config::base().memory_bounds(usize::MAX, usize::MAX).total,

@@ -467,10 +467,37 @@ pub struct Log {
     /// Form of the program's own messages on stderr.
     pub format: LogFormat,
     pub level: String,
-    /// Where the JSON lines about tunnels go: standard output, a file, or nowhere.
+    /// Where the lines about tunnels and calls go: standard output, a file, or nowhere.
     pub access: AccessLog,
+    pub access_format: AccessFormat,
+    /// Whether a tunnel gets a line when it opens; `None` leaves it to the format.
+    pub access_open: Option<bool>,
+    /// How long a tunnel lives before each further line about it; zero for none.
+    pub access_interval: Duration,
+    /// Query parameters whose values are secrets, beside those that sound like it.
+    pub access_secrets: Vec<String>,
     /// Lines that may wait to be written before further ones are dropped and counted.
     pub queue_lines_max: usize,
+}
+
+impl Log {
+    /// The cloud writes one line a call.
+    pub(crate) fn opens_have_lines(&self) -> bool {
+        let of_format = self.access_format == AccessFormat::Json;
+        self.access_open.unwrap_or(of_format)
+    }
+}
+
+/// How the lines about tunnels and calls look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AccessFormat {
+    /// Objects of our own.
+    #[default]
+    Json,
+    /// The cloud gateway's 54 fields (spec 9.1).
+    Apig,
+    /// The same under their names.
+    ApigJson,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -478,4 +505,14 @@ pub enum AccessLog {
     Stdout,
     File(PathBuf),
     Off,
+}
+
+impl std::fmt::Display for AccessLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Stdout => f.write_str("stdout"),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Off => f.write_str("off"),
+        }
+    }
 }

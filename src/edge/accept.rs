@@ -16,13 +16,15 @@ use socket2::Socket;
 
 use super::connection::{self, Client};
 use super::listen::Listener;
+use super::record::Sent;
 use super::refuse::{Last, write_error};
 use super::stream::Stream;
-use super::{Began, Edge, InProgress, Peer, wall_clock};
+use super::{Began, Edge, InProgress, Origin, Peer, wall_clock};
 use crate::close::CloseReason;
 use crate::config::Scheme;
 use crate::connections::Place;
 use crate::network::Network;
+use crate::observe::access_log::{Bytes, RequestEnd};
 use crate::race::{First, race};
 use crate::sys::{self, Accepted};
 
@@ -166,6 +168,7 @@ impl Accepting {
             client,
             inbound: self.door.inbound(&socket),
             scheme: self.door.scheme(),
+            origin: Origin::Kernel,
         };
         if !self.door.admits(client) {
             return self.turn_away(socket, peer, CloseReason::NoProxyHeader);
@@ -199,7 +202,7 @@ impl Accepting {
     /// handshake.
     fn turn_away(&self, socket: Socket, peer: Peer, reason: CloseReason) {
         let began = Began::now(&self.edge);
-        let mut status = None;
+        let (mut status, mut sent) = (None, Sent::default());
         if peer.scheme == Scheme::Http
             && let Some(error) = reason.answer()
         {
@@ -207,13 +210,21 @@ impl Accepting {
             write_error(&mut answer, &error, began.id, Last::with_body(wall_clock()));
             let said = socket.send_with_flags(&answer, libc::MSG_NOSIGNAL);
             match said.and_then(|_| socket.shutdown(Shutdown::Write)) {
-                Ok(()) => status = Some(error.status),
+                Ok(()) => (status, sent) = (Some(error.status), Sent::of(&answer)),
                 Err(error) => tracing::trace!(%error, "a client left before it was turned away"),
             }
         }
         // Not given to the runtime, which would close it some time later: its descriptor may be the last one.
         drop(socket);
-        self.edge.refused(began.refusal(peer, reason, status));
+        let end = RequestEnd {
+            bytes: Bytes {
+                head_sent: sent.head,
+                body_sent: sent.body,
+                ..Bytes::default()
+            },
+            ..began.refusal(&peer, reason, status)
+        };
+        self.edge.refused(&end);
     }
 
     /// Uses the reserve to tell one of those who wait, so that nobody hangs for as long as it lasts.
@@ -229,6 +240,7 @@ impl Accepting {
                 client,
                 inbound: self.door.inbound(&socket),
                 scheme: self.door.scheme(),
+                origin: Origin::Kernel,
             };
             let reason = if self.door.admits(client) {
                 CloseReason::ConnectionLimit

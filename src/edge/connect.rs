@@ -18,6 +18,7 @@ use crate::catalog::Member;
 use crate::close::{CloseReason, Deadline, Errno};
 use crate::config::Scheme;
 use crate::control::resolver::ResolveError;
+use crate::observe::request_id::RequestId;
 use crate::observe::series::Series;
 use crate::sys;
 use crate::tls::TlsSession;
@@ -35,12 +36,13 @@ pub(super) struct Connected {
 const CLOSE_WAIT: Duration = Duration::from_millis(1);
 
 /// Connects to a member, and counts that. `turn` decides where several addresses, ours or its, are used in turn. What is
-/// given up closes its socket.
+/// given up closes its socket. `id` is that of the request.
 pub(super) async fn connect(
     edge: &Edge,
     (member, series): (&Member, &Series),
     turn: usize,
     deadline: Instant,
+    id: RequestId,
 ) -> Result<Connected, CloseReason> {
     let counts = series.edge(edge.core);
     if let Some(counts) = counts {
@@ -56,6 +58,7 @@ pub(super) async fn connect(
             edge.metrics.ports_exhausted.add(1);
         }
         tracing::debug!(
+            %id,
             ?reason,
             host = member.host,
             port = member.port,

@@ -56,8 +56,8 @@ pub(super) async fn serve(edge: Rc<Edge>, mut client: Client, door: Rc<Door>) {
             Introduced::Well => {}
             Introduced::NotAtAll => return,
             Introduced::Badly(reason) => {
-                let refusal = Began::now(&edge).refusal(client.peer, reason, None);
-                return edge.refused(refusal);
+                let refusal = Began::now(&edge).refusal(&client.peer, reason, None);
+                return edge.refused(&refusal);
             }
         }
     }
@@ -67,8 +67,8 @@ pub(super) async fn serve(edge: Rc<Edge>, mut client: Client, door: Rc<Door>) {
             if reason == CloseReason::ClientGone && !client.stream.has_heard() {
                 return; // A health check of a load balancer, say: it asked for nothing.
             }
-            let refusal = Began::now(&edge).refusal(client.peer, reason, None);
-            return edge.refused(refusal);
+            let refusal = Began::now(&edge).refusal(&client.peer, reason, None);
+            return edge.refused(&refusal);
         }
     }
     let mut first = Some(deadline);

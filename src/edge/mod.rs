@@ -24,6 +24,7 @@ mod patience;
 mod phrase;
 mod pool;
 mod proxy_header;
+mod record;
 mod refuse;
 mod relay;
 mod request;
@@ -56,7 +57,7 @@ use crate::catalog::Catalog;
 use crate::close::CloseReason;
 use crate::config::{Config, Scheme};
 use crate::control::resolver::Resolver;
-use crate::observe::access_log::{AccessLog, Refusal};
+use crate::observe::access_log::{AccessLog, Bytes, Caller, RequestEnd, RequestKind, Upstream};
 use crate::observe::metrics::EdgeMetrics;
 use crate::observe::request_id::{RequestId, RequestIds};
 use crate::observe::series::{Core, Series};
@@ -468,9 +469,15 @@ impl Edge {
     }
 
     /// Counts and logs a request that got no tunnel.
-    fn refused(&self, refusal: Refusal) {
-        self.metrics.refused.count(refusal.reason);
-        self.log.refused(&refusal);
+    fn refused(&self, end: &RequestEnd<'_>) {
+        self.metrics.refused.count(end.reason);
+        self.log_end(end);
+    }
+
+    /// In both logs, by the same id.
+    fn log_end(&self, end: &RequestEnd<'_>) {
+        tracing::debug!(id = %end.id, reason = ?end.reason, status = end.status, "a request has ended");
+        self.log.request(end);
     }
 }
 
@@ -507,6 +514,22 @@ struct Peer {
     /// The address it connected to.
     inbound: std::net::SocketAddr,
     scheme: Scheme,
+    /// By whom the addresses are known.
+    origin: Origin,
+}
+
+/// Where the addresses of a connection come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    Kernel,
+    ProxyHeader,
+}
+
+impl Peer {
+    /// The client as a PROXY protocol header has it.
+    fn introduced(&self) -> Option<std::net::IpAddr> {
+        (self.origin == Origin::ProxyHeader).then(|| self.client.ip().to_canonical())
+    }
 }
 
 /// A client that has not got a tunnel, from its first byte on.
@@ -524,13 +547,33 @@ impl Began {
         }
     }
 
-    fn refusal(self, peer: Peer, reason: CloseReason, status: Option<u16>) -> Refusal {
-        Refusal {
+    /// The end of what was not understood, or not even begun.
+    fn refusal(self, peer: &Peer, reason: CloseReason, status: Option<u16>) -> RequestEnd<'static> {
+        self.end(peer, RequestKind::Refusal, reason, status)
+    }
+
+    fn end(
+        self,
+        peer: &Peer,
+        kind: RequestKind,
+        reason: CloseReason,
+        status: Option<u16>,
+    ) -> RequestEnd<'static> {
+        RequestEnd {
+            kind,
             id: self.id,
             reason,
             scheme: peer.scheme,
             client: peer.client,
+            caller: Caller {
+                ip: peer.client.ip().to_canonical(),
+                introduced: peer.introduced(),
+            },
+            asked: None,
+            api: None,
+            upstream: Upstream::default(),
             status,
+            bytes: Bytes::default(),
             at: wall_clock(),
             duration: self.at.elapsed(),
         }

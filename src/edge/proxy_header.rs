@@ -7,7 +7,7 @@ use monoio::time::{Instant, timeout_at};
 use super::connection::Client;
 use super::pool::{Buffer, Full};
 use super::stream::{Received, StreamError};
-use super::{Edge, Peer};
+use super::{Edge, Origin, Peer};
 use crate::close::CloseReason;
 use crate::proto::proxy_protocol::{Addresses, ProxyHeader, decode};
 
@@ -74,6 +74,7 @@ fn introduced(peer: Peer, addresses: Addresses) -> Peer {
     Peer {
         client: addresses.source,
         inbound: addresses.destination,
+        origin: Origin::ProxyHeader,
         ..peer
     }
 }

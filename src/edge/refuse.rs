@@ -12,12 +12,14 @@ use super::answer::{self, Latency, Persistence, put_persistence};
 use super::connection::Client;
 use super::fields::{FRAMING, is_one_of, put};
 use super::phrase::reason_phrase;
+use super::record::{Record, Sent};
 use super::request::Request;
 use super::route::Wrong;
 use super::stream::Stream;
 use super::{Began, Edge, Peer, wall_clock};
 use crate::catalog::{Api, Context, Cors, RELEASE, Rendered, ResponseSet};
 use crate::close::{CloseReason, GatewayError};
+use crate::observe::access_log::{Bytes, RequestEnd};
 use crate::observe::request_id::RequestId;
 use crate::observe::utc::HttpDate;
 use crate::proto::head::Version;
@@ -75,39 +77,58 @@ pub(super) struct Known<'a> {
 
 /// Refuses a client whose request was not understood, and ends its connection.
 pub(super) async fn last(edge: &Edge, client: Client, began: Began, reason: CloseReason) {
-    end(edge, client, began, reason, Known::default()).await;
+    let told = tell(edge, &client, began.id, reason, Known::default()).await;
+    let (status, sent) = told.unwrap_or_default();
+    let bytes = Bytes {
+        head_sent: sent.head,
+        body_sent: sent.body,
+        ..Bytes::default()
+    };
+    edge.refused(&RequestEnd {
+        bytes,
+        ..began.refusal(&client.peer, reason, status)
+    });
+    if status.is_some() {
+        client.stream.close(&edge.scratch).await;
+    }
 }
 
 /// Refuses a request for an upgrade. What the client sent behind it is never read as another request.
 pub(super) async fn upgrade(
     edge: &Edge,
     client: Client,
-    request: &Request,
-    buf: &[u8],
+    (request, buf): (&Request, &[u8]),
     wrong: &Wrong,
+    mut record: Record,
 ) {
     let known = Known {
         request: Some((request, buf)),
         ..wrong.known()
     };
-    end(edge, client, request.began, wrong.reason, known).await;
-}
-
-async fn end(edge: &Edge, client: Client, began: Began, reason: CloseReason, known: Known<'_>) {
-    let Some(error) = reason.answer() else {
-        edge.refused(began.refusal(client.peer, reason, None));
-        return;
-    };
-    let rendered = render(edge, &error, began.id, &client.peer, known);
-    let last = Last::with_body(wall_clock());
-    let mut answer = Vec::new();
-    write(&mut answer, &rendered, began.id, last, extra_for(&error));
-    let written = send(edge, &client.stream, &answer).await;
-    let status = written.then_some(rendered.status);
-    edge.refused(began.refusal(client.peer, reason, status));
-    if written {
+    let told = tell(edge, &client, request.began.id, wrong.reason, known).await;
+    let status;
+    (status, record.sent) = told.unwrap_or_default();
+    edge.refused(&record.end((request, buf), &client.peer, wrong.reason, status));
+    if status.is_some() {
         client.stream.close(&edge.scratch).await;
     }
+}
+
+/// Answers with what `reason` has for those who still listen. The status, and what it took, if all of it was sent.
+async fn tell(
+    edge: &Edge,
+    client: &Client,
+    id: RequestId,
+    reason: CloseReason,
+    known: Known<'_>,
+) -> Option<(Option<u16>, Sent)> {
+    let error = reason.answer()?;
+    let rendered = render(edge, &error, id, &client.peer, known);
+    let last = Last::with_body(wall_clock());
+    let mut answer = Vec::new();
+    write(&mut answer, &rendered, id, last, extra_for(&error));
+    let written = send(edge, &client.stream, &answer).await;
+    written.then(|| (Some(rendered.status), Sent::of(&answer)))
 }
 
 /// Whether the client took all of the answer.

@@ -11,6 +11,7 @@ use super::Edge;
 use super::answer::{Answer, Framing};
 use super::patience::{Expired, Patience};
 use super::pool::Buffer;
+use super::record::Sent;
 use super::stream::{Received, Stream, StreamError};
 use crate::close::{CloseReason, Deadline, Side};
 use crate::proto::body::{BodyLength, BodyScanner};
@@ -32,6 +33,24 @@ pub(super) struct Progress {
     pub(super) begun: Cell<bool>,
     /// Bytes of the body that came from the backend, framing included.
     pub(super) bytes: Cell<u64>,
+    /// Bytes that the client took, and how many of them were heads.
+    sent: Cell<u64>,
+    heads: Cell<u64>,
+}
+
+impl Progress {
+    /// What the client was sent.
+    pub(super) fn sent(&self) -> Sent {
+        let head = self.heads.get().min(self.sent.get());
+        Sent {
+            head,
+            body: self.sent.get() - head,
+        }
+    }
+}
+
+fn add(sum: &Cell<u64>, bytes: usize) {
+    sum.set(sum.get().saturating_add(bytes as u64));
 }
 
 /// An answer that the client has all of.
@@ -52,6 +71,7 @@ impl Relay<'_> {
     ) -> Result<Whole, CloseReason> {
         let Answer { head, mut buf } = answer;
         buf.consume(head.len);
+        add(&self.progress.heads, out.len());
         if !framing.has_body() {
             self.send(&out).await?;
             let is_empty = matches!(length, BodyLength::None | BodyLength::Length(0));
@@ -105,20 +125,28 @@ impl Relay<'_> {
         }
     }
 
+    /// Sends the head of an interim answer.
+    pub(super) async fn send_interim(&self, head: &[u8]) -> Result<(), CloseReason> {
+        add(&self.progress.heads, head.len());
+        self.send(head).await
+    }
+
     /// Sends to a client that may be slow, but has to take some of it.
-    pub(super) async fn send(&self, bytes: &[u8]) -> Result<(), CloseReason> {
+    async fn send(&self, bytes: &[u8]) -> Result<(), CloseReason> {
         self.progress.begun.set(true);
         let sending = self.client.write(bytes);
         match timeout(self.edge.live().config.timeouts.slow_consumer, sending).await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => {
+                add(&self.progress.sent, bytes.len());
+                Ok(())
+            }
             Ok(Err(_)) => Err(CloseReason::ClientGone),
             Err(_) => Err(CloseReason::SlowConsumer(Side::Client)),
         }
     }
 
     fn count(&self, bytes: usize) {
-        let bytes = self.progress.bytes.get().saturating_add(bytes as u64);
-        self.progress.bytes.set(bytes);
+        add(&self.progress.bytes, bytes);
     }
 }
 

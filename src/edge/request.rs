@@ -110,7 +110,7 @@ async fn wait_for_first_byte(
         Err(_) => {
             if first.is_some() {
                 let reason = CloseReason::TimedOut(Deadline::RequestHead);
-                edge.refused(Began::now(edge).refusal(client.peer, reason, None));
+                edge.refused(&Began::now(edge).refusal(&client.peer, reason, None));
             }
             Err(Heard::Nothing)
         }

@@ -96,6 +96,7 @@ pub(super) fn route<'a>(
     if routed.debug.is_some_and(|calls| !calls.take(wall_clock())) {
         return Err(Wrong::with_api(CloseReason::DebugQuota, &routed.api));
     }
+    tracing::debug!(id = %request.began.id, api = routed.api.name, "routed");
     Ok(Route {
         api: routed.api,
         matched: routed.matched,

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::answer::{Framing, Latency, Persistence, Reply, ordinary_head, switching_head};
 use super::forward::{Forwarded, Purpose, request_head};
 use super::request::Request;
-use super::{Began, Peer};
+use super::{Began, Origin, Peer};
 use crate::catalog::{Backend, Cors, Destination, Member, Mock, Outgoing};
 use crate::close::CloseReason;
 use crate::config::{ForwardedFor, Forwarding, HostSent, Scheme};
@@ -36,6 +36,7 @@ fn peer(scheme: Scheme) -> Peer {
         client: SocketAddr::new(IpAddr::from([192, 0, 2, 1]), 50_000),
         inbound: SocketAddr::new(IpAddr::from([198, 51, 100, 1]), 443),
         scheme,
+        origin: Origin::Kernel,
     }
 }
 

@@ -18,14 +18,15 @@ use super::connection::Client;
 use super::forward::{Forwarded, Purpose, request_head};
 use super::patience::Patience;
 use super::pool::Buffer;
+use super::record::{Record, Sent};
 use super::relay::{Progress, Relay};
 use super::request::Request;
 use super::route::{self, Wrong};
 use super::watch::watch;
-use super::{Edge, InProgress, cors, refuse, wall_clock};
+use super::{Began, Edge, InProgress, cors, refuse, wall_clock};
 use crate::catalog::{Api, Destination, HttpBackend, Method};
 use crate::close::{CloseReason, Deadline, Side};
-use crate::observe::access_log::TunnelFacts;
+use crate::observe::access_log::{TunnelFacts, TunnelRequest};
 use crate::observe::series::Series;
 use crate::proto::handshake::{AnswerError, Offer, Upgraded, check_answer, check_request};
 use crate::proto::head::Version;
@@ -40,15 +41,23 @@ const PERMIT_RETRY: Duration = Duration::from_millis(2);
 /// what follows its head was meant for a tunnel.
 pub(super) async fn serve(edge: &Rc<Edge>, client: Client, buf: Buffer, request: Request) {
     let _in_progress = InProgress::new(edge);
-    match establish(edge, &client, &buf, &request).await {
-        Ok(established) => hand_over(edge, client, &buf, &request, established).await,
-        Err(wrong) => refuse(edge, client, &request, &buf, &wrong).await,
+    let mut record = Record::default();
+    match establish(edge, &client, &buf, &request, &mut record).await {
+        Ok(established) => hand_over(edge, client, (&request, &buf), established, record).await,
+        Err(wrong) => refuse(edge, client, (&request, &buf), &wrong, record).await,
     }
 }
 
-async fn refuse(edge: &Edge, client: Client, request: &Request, buf: &[u8], wrong: &Wrong) {
+async fn refuse(
+    edge: &Edge,
+    client: Client,
+    asked: (&Request, &[u8]),
+    wrong: &Wrong,
+    mut record: Record,
+) {
+    record.finish();
     edge.count_handshake(wrong.series.as_deref(), Err(wrong.reason));
-    refuse::upgrade(edge, client, request, buf, wrong).await;
+    refuse::upgrade(edge, client, asked, wrong, record).await;
 }
 
 /// A backend's complete answer head, and what is needed to act on it.
@@ -77,10 +86,12 @@ async fn establish(
     client: &Client,
     buf: &[u8],
     request: &Request,
+    record: &mut Record,
 ) -> Result<Established, Wrong> {
     let offer = check_request(&request.head, &request.facts, buf);
     let offer = offer.map_err(CloseReason::BadHandshake)?;
     let route = route::route(edge, &client.peer, request, buf)?;
+    record.api = Some(Arc::clone(&route.api));
     let asked = Cell::new(&route.api.series);
     let wrong = |reason| Wrong::with_api(reason, &route.api);
     let outgoing = route.outgoing(&client.peer, request, buf).map_err(wrong)?;
@@ -105,8 +116,11 @@ async fn establish(
         method: b"GET",
         purpose: Purpose::Upgrade,
     };
+    if edge.log.is_on() {
+        record.target.clone_from(&outgoing.target);
+    }
     let asked_wrong = |reason| wrong(reason).with_backend(asked.get());
-    let asking = ask(edge, &forwarded, http, &asked);
+    let asking = ask(edge, &forwarded, http, &asked, record);
     match race(asking, watch(edge, &client.stream, &mut early)).await {
         First::Work(backend) => Ok(Established {
             offer,
@@ -145,6 +159,7 @@ async fn ask<'a>(
     forwarded: &Forwarded<'_>,
     http: &'a HttpBackend,
     asked: &Cell<&'a Arc<Series>>,
+    record: &mut Record,
 ) -> Result<Backend, CloseReason> {
     let turn = edge.next_turn();
     let connect_deadline = Instant::now() + http.timeout.min(CONNECT_MAX);
@@ -153,14 +168,23 @@ async fn ask<'a>(
     for (member, series) in http.in_turn(turn).take(attempts.saturating_add(1)) {
         asked.set(series);
         let head = request_head(forwarded, member)?;
-        let outcome = match connect(edge, (member, series), turn, connect_deadline).await {
-            Ok(connected) => ask_member(edge, connected, &head, forwarded, http).await,
+        record.attempt(member);
+        let id = forwarded.request.began.id;
+        let connecting = connect(edge, (member, series), turn, connect_deadline, id);
+        let outcome = match connecting.await {
+            Ok(connected) => {
+                record.connected(connected.address);
+                ask_member(edge, connected, &head, forwarded, http).await
+            }
             // No time is left for another.
             Err(reason @ CloseReason::TimedOut(_)) => Err(Failed::Finally(reason)),
             Err(reason) => Err(Failed::Retriable(reason)),
         };
         match outcome {
-            Ok(backend) => return Ok(backend),
+            Ok(backend) => {
+                record.answered(backend.answer.head.status, Instant::now());
+                return Ok(backend);
+            }
             Err(Failed::Retriable(reason)) => last = reason,
             Err(Failed::Finally(reason)) => return Err(reason),
         }
@@ -213,10 +237,11 @@ async fn ask_member(
 async fn hand_over(
     edge: &Rc<Edge>,
     client: Client,
-    buf: &[u8],
-    request: &Request,
+    asked: (&Request, &[u8]),
     established: Established,
+    mut record: Record,
 ) {
+    let (request, buf) = asked;
     let Established {
         offer,
         api,
@@ -249,7 +274,7 @@ async fn hand_over(
             early,
         };
         ordinary
-            .relay(edge, client, request, connected, answer)
+            .relay(edge, client, asked, connected, answer, &mut record)
             .await
     } else {
         match check_answer(&answer.head, &answer.buf, &offer, buf) {
@@ -264,14 +289,14 @@ async fn hand_over(
                     answer,
                     reply,
                 };
-                return switch.complete(edge, client, request).await;
+                return switch.complete(edge, client, asked, record).await;
             }
             Err(error) => Err((client, CloseReason::BadAnswer(error))),
         }
     };
     if let Err((client, reason)) = wrong {
         let wrong = Wrong::with_api(reason, &api).with_backend(&series);
-        refuse(edge, client, request, buf, &wrong).await;
+        refuse(edge, client, asked, &wrong, record).await;
     }
 }
 
@@ -289,9 +314,10 @@ impl Ordinary {
         mut self,
         edge: &Edge,
         client: Client,
-        request: &Request,
+        asked: (&Request, &[u8]),
         connected: Connected,
         answer: Answer,
+        record: &mut Record,
     ) -> Result<(), (Client, CloseReason)> {
         let status = answer.head.status;
         let (patience, progress) = (Patience::new(self.timeout), Progress::default());
@@ -309,9 +335,11 @@ impl Ordinary {
             First::Other(()) => Err(CloseReason::ClientGone),
         };
         drop(connected);
-        let refused = |reason| {
+        record.from_backend = progress.bytes.get();
+        record.sent = progress.sent();
+        let mut refused = |reason| {
             edge.count_handshake(Some(&self.series), Err(reason));
-            edge.refused(request.began.refusal(client.peer, reason, Some(status)));
+            edge.refused(&record.end(asked, &client.peer, reason, Some(status)));
         };
         match relayed {
             Ok(()) => {
@@ -351,29 +379,44 @@ struct Switch {
 }
 
 impl Switch {
-    async fn complete(mut self, edge: &Rc<Edge>, mut client: Client, request: &Request) {
-        let (began, series) = (request.began, Arc::clone(&self.series));
+    async fn complete(
+        mut self,
+        edge: &Rc<Edge>,
+        mut client: Client,
+        asked: (&Request, &[u8]),
+        mut record: Record,
+    ) {
+        let (began, id) = (asked.0.began, asked.0.began.id);
+        let series = Arc::clone(&self.series);
         let count = |result| edge.count_handshake(Some(&series), result);
         // Before the 101: after it nothing may fail for lack of room.
         if let Err(error) = self.prepare(&mut client) {
-            tracing::warn!(%error, "no descriptor is left for a tunnel");
+            tracing::warn!(%id, %error, "no descriptor is left for a tunnel");
             count(Err(CloseReason::ConnectionLimit));
-            return refuse::last(edge, client, began, CloseReason::ConnectionLimit).await;
+            let wrong = CloseReason::ConnectionLimit.into();
+            return refuse::upgrade(edge, client, asked, &wrong, record).await;
         }
         let head = &self.answer.head;
         let sent = match switching_head(head, &self.answer.buf, &self.reply) {
-            Ok(out) => send(edge, &client, &out).await,
+            Ok(out) => {
+                record.sent = Sent::of(&out);
+                send(edge, &client, &out).await
+            }
             Err(reason) => {
                 count(Err(reason));
-                return refuse::last(edge, client, began, reason).await;
+                return refuse::upgrade(edge, client, asked, &reason.into(), record).await;
             }
         };
         if let Err(reason) = sent {
             count(Err(reason));
-            return edge.refused(began.refusal(client.peer, reason, None));
+            record.sent = Sent::default();
+            return edge.refused(&record.end(asked, &client.peer, reason, None));
         }
         let peer = client.peer;
-        match self.into_tunnel(edge, client, request) {
+        let (request, buf) = asked;
+        let wanted = edge.log.is_on();
+        let kept = wanted.then(|| record.into_tunnel(request, buf, &peer));
+        match self.into_tunnel(edge, client, began, kept) {
             Ok(tunnel) => {
                 count(Ok(()));
                 edge.metrics.handshake.observe_time(began.at.elapsed());
@@ -381,10 +424,10 @@ impl Switch {
             }
             Err(error) => {
                 // Nothing that we know of leads here; the client would see its connection end.
-                tracing::warn!(%error, "a tunnel can't be handed over");
+                tracing::warn!(%id, %error, "a tunnel can't be handed over");
                 let reason = CloseReason::Io(Side::Client, crate::close::Errno::of(&error));
                 count(Err(reason));
-                edge.refused(began.refusal(peer, reason, Some(101)));
+                edge.refused(&began.refusal(&peer, reason, Some(101)));
             }
         }
     }
@@ -398,7 +441,8 @@ impl Switch {
         self,
         edge: &Edge,
         client: Client,
-        request: &Request,
+        began: Began,
+        request: Option<Box<TunnelRequest>>,
     ) -> std::io::Result<Tunnel> {
         let Self {
             upgraded,
@@ -411,13 +455,14 @@ impl Switch {
             ..
         } = self;
         let facts = TunnelFacts {
-            id: request.began.id,
+            id: began.id,
             policy,
             scheme: client.peer.scheme,
             client: client.peer.client,
             backend: connected.address,
             opened_at: wall_clock(),
-            handshake: request.began.at.elapsed(),
+            handshake: began.at.elapsed(),
+            request,
         };
         permit.keep(client.place);
         let behind = answer.buf.get(answer.head.len..).unwrap_or_default();

@@ -2,7 +2,9 @@
 
 pub mod access_log;
 pub mod book;
+mod escape;
 pub mod events;
+pub mod lines;
 pub mod metrics;
 mod process;
 mod prometheus;

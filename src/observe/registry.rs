@@ -15,6 +15,7 @@ use std::time::SystemTime;
 
 use super::access_log::AccessLog;
 use super::book::Book;
+use super::events::Losses;
 use super::metrics::{DnsMetrics, EdgeMetrics, RelayMetrics, ReloadMetrics};
 use crate::config::{Config, Running};
 use page::{Page, Worker};
@@ -51,6 +52,8 @@ impl ProcessFacts {
 pub struct Sources {
     pub facts: ProcessFacts,
     pub access_log: AccessLog,
+    /// Absent where messages go nowhere.
+    pub messages: Option<Losses>,
     pub reloads: Arc<ReloadMetrics>,
     pub dns: Arc<DnsMetrics>,
     pub running: Running,

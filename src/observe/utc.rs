@@ -50,6 +50,29 @@ impl fmt::Display for Basic {
     }
 }
 
+/// A moment as web servers' logs have it, `26/Nov/2026:11:52:00 +0000`.
+pub(crate) struct LogTime(pub(crate) SystemTime);
+
+impl fmt::Display for LogTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let since = self.0.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let (year, month, day) = civil(since.as_secs() / 86_400);
+        let second = since.as_secs() % 86_400;
+        write!(
+            f,
+            "{day:02}/{}/{year:04}:{:02}:{:02}:{:02} +0000",
+            name(&MONTHS, month - 1),
+            second / 3600,
+            second / 60 % 60,
+            second % 60,
+        )
+    }
+}
+
+const MONTHS: [&str; 12] = [
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+];
+
 /// A moment as HTTP's `Date` has it (RFC 9110 §5.6.7).
 #[derive(Clone, Copy, Debug)]
 pub struct HttpDate(pub SystemTime);
@@ -58,9 +81,6 @@ impl fmt::Display for HttpDate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // 1970-01-01 was a Thursday.
         const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-        const MONTHS: [&str; 12] = [
-            "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-        ];
         let since = self.0.duration_since(UNIX_EPOCH).unwrap_or_default();
         let days = since.as_secs() / 86_400;
         let (year, month, day) = civil(days);
@@ -137,5 +157,6 @@ mod tests {
             "Thu, 01 Jan 1970 00:00:00 GMT"
         );
         assert_eq!(Basic(moment).to_string(), "19941106T084937Z");
+        assert_eq!(LogTime(moment).to_string(), "06/Nov/1994:08:49:37 +0000");
     }
 }

@@ -19,6 +19,7 @@ mod pings;
 pub mod policy;
 #[cfg(test)]
 mod real;
+mod report;
 mod shelf;
 #[cfg(test)]
 mod simulation;
@@ -51,6 +52,8 @@ pub struct Limits {
     pub close_grace: Duration,
     /// Most tunnels taken over in one turn, so that a burst of newcomers does not delay the messages of those inside.
     pub adopt_per_turn: usize,
+    /// Between two lines of the access log about an open tunnel; zero for none.
+    pub report_every: Duration,
 }
 
 /// A relay that can be talked to and does not run yet.
@@ -99,6 +102,7 @@ impl Prepared {
             metrics,
             log,
             mask: Box::new(mask),
+            report_every: limits.report_every,
         };
         let mut relay = Relay::new(ring, setup, now());
         ready();
@@ -119,6 +123,7 @@ impl Prepared {
                     Ok(Command::Limit(limits)) => {
                         adopt_per_turn = limits.adopt_per_turn;
                         relay.limit(bounds(&limits));
+                        relay.report_every(limits.report_every);
                     }
                     Ok(Command::List(filter, reply)) => relay.list(Listing::new(filter, reply)),
                     Ok(Command::End { id, code, reply }) => drop(reply.send(relay.end(id, code))),

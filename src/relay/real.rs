@@ -30,6 +30,7 @@ fn start(half_bytes_max: usize) -> Running {
         slow_consumer: Duration::from_secs(30),
         close_grace: Duration::from_secs(1),
         adopt_per_turn: 4,
+        report_every: Duration::ZERO,
     };
     let metrics = Arc::<RelayMetrics>::default();
     let (handle, prepared) = prepare(limits, Arc::clone(&metrics), AccessLog::off().0).unwrap();
@@ -79,6 +80,7 @@ impl Running {
             backend: address,
             opened_at: SystemTime::now(),
             handshake: Duration::ZERO,
+            request: None,
         };
         let upgraded = Upgraded::assumed(Extensions::None);
         let permit = self.handle.permit().unwrap();

@@ -13,11 +13,12 @@ use super::handover::{Endpoint, Tunnel as NewTunnel};
 use super::listing::{Listing, SLOTS_PER_TURN, TunnelInfo};
 use super::mailbox::Permit;
 use super::policy::{PolicyChanges, TunnelPolicy};
+use super::report::{REPORTS_PER_TURN, Reports};
 use super::shelf::{Batches, Bounds, Context, Shelf, Tick};
 use super::tunnel::{Action, Early, Reset, Start, Tunnel};
 use crate::buffer::OwnedPool;
 use crate::close::{CloseReason, DrainCause, Side};
-use crate::observe::access_log::{AccessLog, Traffic, TunnelEnd, TunnelFacts};
+use crate::observe::access_log::{AccessLog, SoFar, Traffic, TunnelFacts};
 use crate::observe::metrics::RelayMetrics;
 use crate::observe::request_id::RequestId;
 use crate::timer::Wheel;
@@ -30,12 +31,15 @@ pub(super) struct Setup {
     pub(super) metrics: Arc<RelayMetrics>,
     pub(super) log: AccessLog,
     pub(super) mask: Box<dyn FnMut() -> [u8; 4] + Send>,
+    /// Between two lines about a tunnel; zero for none.
+    pub(super) report_every: Duration,
 }
 
 pub(super) struct Relay<R> {
     ring: R,
     slots: Slab<Slot>,
     wheel: Wheel,
+    reports: Reports,
     shelf: Shelf,
     log: AccessLog,
     began: Instant,
@@ -142,6 +146,7 @@ impl<R: Ring> Relay<R> {
             metrics,
             log,
             mask,
+            report_every,
         } = setup;
         let owned = OwnedPool::new(spill_bytes_max);
         let batches = Batches::default();
@@ -149,6 +154,7 @@ impl<R: Ring> Relay<R> {
             ring,
             slots: Slab::new(),
             wheel: Wheel::new(0, 0),
+            reports: Reports::new(report_every),
             shelf: Shelf {
                 owned,
                 batches,
@@ -182,9 +188,10 @@ impl<R: Ring> Relay<R> {
 
     fn wait(&self) -> Wait {
         let of_tick = |tick| self.began + Tick::STEP * u32::try_from(tick).unwrap_or(u32::MAX);
-        let timer = self.wheel.next_tick().map(of_tick);
+        let timers = [self.wheel.next_tick(), self.reports.next_tick()];
+        let timers = timers.into_iter().flatten().map(of_tick);
         let turns = self.drains.iter().filter_map(Drain::next_turn);
-        let Some(at) = turns.chain(timer).min() else {
+        let Some(at) = turns.chain(timers).min() else {
             return Wait::Forever;
         };
         let left = at.saturating_duration_since(self.now);
@@ -202,6 +209,7 @@ impl<R: Ring> Relay<R> {
         self.tick = Tick::at(now.saturating_duration_since(self.began));
         let woken = self.handle_completions();
         self.handle_timers();
+        self.report();
         self.end_drained();
         self.revise();
         self.look_through();
@@ -306,10 +314,10 @@ impl<R: Ring> Relay<R> {
             tunnel,
             client,
             backend,
-            facts,
+            mut facts,
             permit,
         } = adopted;
-        self.log.tunnel_open(&facts);
+        self.log.tunnel_open(&mut facts);
         tunnel.series().opened.add(1);
         tunnel.series().tunnels.add(1);
         self.generation = self.generation.wrapping_add(1);
@@ -326,6 +334,7 @@ impl<R: Ring> Relay<R> {
             record,
         });
         let slot = u32::try_from(key).unwrap_or(u32::MAX);
+        self.reports.begin(slot, self.tick);
         self.shelf.metrics.opened.add(1);
         self.shelf.metrics.tunnels.add(1);
         self.with(slot, |tunnel, cx| {
@@ -479,6 +488,15 @@ impl<R: Ring> Relay<R> {
         if self.shelf.bounds != bounds {
             self.shelf.bounds = bounds;
             self.revisions.push_back((Revision::Bounds, 0));
+        }
+    }
+
+    /// Has lines about open tunnels come at another interval, which begins now.
+    pub(super) fn report_every(&mut self, every: Duration) {
+        if self.reports.change(every) {
+            for slot in self.keys() {
+                self.reports.begin(slot, self.tick);
+            }
         }
     }
 
@@ -638,6 +656,30 @@ impl<R: Ring> Relay<R> {
         }
     }
 
+    /// Makes a few of the lines that are due.
+    fn report(&mut self) {
+        let now = self.tick;
+        for _ in 0..REPORTS_PER_TURN {
+            let Some(slot) = self.reports.pop(now) else {
+                return;
+            };
+            if let Some(entry) = self.slots.get(slot as usize) {
+                let so_far = self.so_far(&entry.tunnel, &entry.record);
+                self.log.tunnel_progress(&entry.record.facts, &so_far);
+                self.reports.begin(slot, now);
+            }
+        }
+    }
+
+    fn so_far(&self, tunnel: &Tunnel, record: &Record) -> SoFar {
+        SoFar {
+            duration: self.now.saturating_duration_since(record.opened),
+            from_client: traffic(tunnel, Side::Client),
+            from_backend: traffic(tunnel, Side::Backend),
+            closed_by: tunnel.first_close(),
+        }
+    }
+
     fn feed_starved(&mut self) {
         if self.starved.is_empty() || self.ring.account().is_low() || !self.shelf.owned.has_room() {
             return;
@@ -733,13 +775,6 @@ impl<R: Ring> Relay<R> {
         let Some(Slot { tunnel, record, .. }) = self.slots.try_remove(slot as usize) else {
             return;
         };
-        let end = TunnelEnd {
-            reason: tunnel.reason(),
-            duration: self.now.saturating_duration_since(record.opened),
-            from_client: traffic(&tunnel, Side::Client),
-            from_backend: traffic(&tunnel, Side::Backend),
-            closed_by: tunnel.first_close(),
-        };
         for Ordered { order, told } in &record.orders {
             if *told {
                 order.count_ended();
@@ -747,18 +782,21 @@ impl<R: Ring> Relay<R> {
                 order.count_left();
             }
         }
+        self.reports.end(slot);
+        let reason = tunnel.reason();
+        let so_far = self.so_far(&tunnel, &record);
         for closed in [&self.shelf.metrics.closed, &tunnel.series().closed] {
-            closed.count(end.reason, end.closed_by);
+            closed.count(reason, so_far.closed_by);
         }
         self.shelf.metrics.tunnels.sub(1);
         tunnel.series().tunnels.sub(1);
-        self.shelf.metrics.lifetime.observe_time(end.duration);
+        self.shelf.metrics.lifetime.observe_time(so_far.duration);
         for side in [Side::Client, Side::Backend] {
             if tunnel.half(side).was_paused() {
                 self.shelf.metrics.from(side).paused.sub(1);
             }
         }
-        self.log.tunnel_close(&record.facts, &end);
+        self.log.tunnel_close(&record.facts, reason, &so_far);
     }
 
     fn publish(&self) {

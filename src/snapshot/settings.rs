@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::close::DrainCause;
 use crate::config::{
-    AccessLog, ClientAddress, Config, Fate, ForwardedFor, HostSent, LogFormat, OnUnsupported,
-    PathEscapes,
+    AccessFormat, AccessLog, ClientAddress, Config, Fate, ForwardedFor, HostSent, LogFormat,
+    OnUnsupported, PathEscapes,
 };
 use crate::document::quantity::{format_duration, format_size};
 use crate::relay::drain::{DrainPlan, Pace};
@@ -32,6 +32,7 @@ pub fn settings(config: &Config) -> Vec<(&'static str, String, Reach)> {
         limits,
         timeouts,
         definitions,
+        log,
         ..
     } = config;
     reload(
@@ -137,6 +138,7 @@ pub fn settings(config: &Config) -> Vec<(&'static str, String, Reach)> {
     );
     reload("reload.changed_apis", fate(&config.reload.changed_apis));
     reload("reload.over", pace(config.reload.pace));
+    reload("log.access_interval", format_duration(log.access_interval));
     reload("log.level", config.log.level.clone());
     reload(
         "log.access",
@@ -196,6 +198,17 @@ pub fn settings(config: &Config) -> Vec<(&'static str, String, Reach)> {
             LogFormat::Json => "json".to_owned(),
         },
     );
+    restart(
+        "log.access_format",
+        match log.access_format {
+            AccessFormat::Json => "json".to_owned(),
+            AccessFormat::Apig => "apig".to_owned(),
+            AccessFormat::ApigJson => "apig_json".to_owned(),
+        },
+    );
+    let open = log.access_open.map(|open| open.to_string());
+    restart("log.access_open", open.unwrap_or_default());
+    restart("log.access_secrets", log.access_secrets.join(", "));
     restart(
         "log.queue_lines_max",
         config.log.queue_lines_max.to_string(),

@@ -26,6 +26,7 @@ mod faults;
 mod framing;
 mod handover;
 mod handshake;
+mod logs;
 mod messages;
 mod metrics;
 mod peers;

@@ -218,20 +218,15 @@ level = "debug"
     assert_eq!(ask().0, 503);
     assert_echoes(&mut old);
     // And what cannot.
-    let fixed = Settings::hello(backend.address).with(
-        "[limits]\nearly_bytes_max = \"1KiB\"\nconnections_max = 1000000\n[log]\naccess = \"off\"",
-    );
+    let fixed = Settings::hello(backend.address)
+        .with("[limits]\nearly_bytes_max = \"1KiB\"\nconnections_max = 1000000");
     fixed.write(&program.workspace);
     let answer = command(
         &["reload", "-c", "ringgate.toml"],
         &program.workspace.path(""),
     );
     assert_eq!(answer.code, Some(1));
-    for key in [
-        "limits.early_bytes_max",
-        "limits.connections_max",
-        "log.access",
-    ] {
+    for key in ["limits.early_bytes_max", "limits.connections_max"] {
         let complaint = format!("{key}: cannot change");
         assert!(answer.stderr.contains(&complaint), "{answer:?}");
     }

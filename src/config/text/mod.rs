@@ -3,6 +3,7 @@
 mod addresses;
 mod domains;
 mod features;
+mod log;
 mod orchestration;
 mod routing;
 mod settings;

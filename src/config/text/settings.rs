@@ -1,4 +1,4 @@
-//! The sections about the process itself: workers, limits, times, logs, and how tunnels are treated.
+//! The sections about the process itself: workers, limits, times, and how tunnels are treated.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -6,9 +6,7 @@ use std::time::Duration;
 use super::addresses::{addresses, networks};
 use super::{Reader, set};
 use crate::close::DrainCause;
-use crate::config::{
-    AccessLog, Fate, ForwardedFor, HostSent, Limits, LogFormat, OnUnsupported, Tunnel,
-};
+use crate::config::{Fate, ForwardedFor, HostSent, Limits, OnUnsupported, Tunnel};
 use crate::document::{Complaints, Item, Place, Severity, Table, Value};
 use crate::relay::drain::{DrainPlan, Pace};
 use crate::relay::policy::{FrameMode, IdleEnd};
@@ -30,14 +28,6 @@ const FORWARDED_FOR: [(&str, ForwardedFor); 2] = [
 ];
 
 const HOSTS: [(&str, HostSent); 2] = [("backend", HostSent::Backend), ("client", HostSent::Client)];
-
-const LEVELS: [(&str, &str); 5] = [
-    ("error", "error"),
-    ("warn", "warn"),
-    ("info", "info"),
-    ("debug", "debug"),
-    ("trace", "trace"),
-];
 
 /// More cores than any box that is sold; a larger number is a slip.
 const CORE_MAX: usize = 4095;
@@ -286,33 +276,6 @@ impl Reader {
         if let Some(item) = table.take("socket") {
             self.draft.config.admin.socket = self.path(&item);
         }
-    }
-
-    fn log(&mut self, table: &mut Table<'_>) {
-        let complaints = &mut self.complaints;
-        let level = table
-            .take("level")
-            .and_then(|item| item.choice(&LEVELS, complaints));
-        let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
-        let format = table
-            .take("format")
-            .and_then(|item| item.choice(&formats, complaints));
-        let lines = table
-            .take("queue_lines_max")
-            .and_then(|item| item.count(16..=1 << 20, complaints));
-        let access =
-            table
-                .take("access")
-                .and_then(|item| match item.text(&mut self.complaints)? {
-                    "stdout" => Some(AccessLog::Stdout),
-                    "off" => Some(AccessLog::Off),
-                    _ => self.path(&item).map(AccessLog::File),
-                });
-        let log = &mut self.draft.config.log;
-        set(&mut log.level, level.map(str::to_owned));
-        set(&mut log.format, format);
-        set(&mut log.queue_lines_max, lines);
-        set(&mut log.access, access);
     }
 }
 

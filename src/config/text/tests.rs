@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use crate::close::DrainCause;
 use crate::config::{
-    AccessLog, ClientAddress, Config, Fate, ForwardedFor, HostSent, LogFormat, OnUnsupported,
-    PathEscapes, Protection, Scheme,
+    AccessFormat, AccessLog, ClientAddress, Config, Fate, ForwardedFor, HostSent, LogFormat,
+    OnUnsupported, PathEscapes, Protection, Scheme,
 };
 use crate::document::{Complaint, Severity};
 use crate::relay::drain::{DrainPlan, Pace};
@@ -117,6 +117,10 @@ socket = "/run/ringgate.sock"
 level = "debug"
 format = "json"
 access = "access.log"
+access_format = "apig"
+access_open = true
+access_interval = "10m"
+access_secrets = ["room"]
 queue_lines_max = 100
 [tunnel]
 frames = "observe"
@@ -273,6 +277,10 @@ frames = "opaque"
     assert_eq!(config.apis[0].when_removed, None);
     assert_eq!(config.log.access, AccessLog::File("etc/access.log".into()));
     assert_eq!(config.log.queue_lines_max, 100);
+    assert_eq!(config.log.access_format, AccessFormat::Apig);
+    assert_eq!(config.log.access_open, Some(true));
+    assert_eq!(config.log.access_interval, Duration::from_secs(600));
+    assert_eq!(config.log.access_secrets, ["room"]);
     assert_eq!(
         (config.tunnel.frames, config.tunnel.idle_end),
         (FrameMode::Observe, IdleEnd::Disconnect)

@@ -164,6 +164,7 @@ mod tests {
         let mut registry = Registry::new(Sources {
             facts,
             access_log: AccessLog::off().0,
+            messages: None,
             reloads: Arc::default(),
             dns: Arc::default(),
             running: Running::new(Arc::new(Config::base())),

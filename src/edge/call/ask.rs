@@ -9,11 +9,12 @@ use monoio::time::Instant;
 use super::exchange::{Done, Exchange, Stopped};
 use super::idle::IdleBackends;
 use super::upload::Upload;
-use super::{Call, Failed, Record};
+use super::{Call, Failed};
 use crate::catalog::{Api, HttpBackend, Member, Method, Outgoing};
 use crate::close::CloseReason;
 use crate::edge::connect::{CONNECT_MAX, Connected, connect};
 use crate::edge::forward::{Forwarded, Purpose, request_head};
+use crate::edge::record::Record;
 use crate::edge::route::Wrong;
 use crate::edge::watch::watch_asker;
 use crate::observe::series::Series;
@@ -107,6 +108,7 @@ impl<'a> Asking<'a> {
         let edge = self.call.edge;
         if let Some(idle) = edge.idle_backends.take(edge, member) {
             edge.metrics.backends_reused.add(1);
+            record.attempt(member);
             match self.exchange(member, idle, upload, record).await {
                 // Its backend closed it just now. A request that may be repeated gets a fresh one, and that is no retry
                 // of the API's (RFC 9112 §9.3.1).
@@ -114,6 +116,7 @@ impl<'a> Asking<'a> {
                 outcome => return outcome,
             }
         }
+        record.attempt(member);
         let connected = self.connect((member, series), upload).await?;
         self.exchange(member, connected, upload, record).await
     }
@@ -125,7 +128,8 @@ impl<'a> Asking<'a> {
         upload: &mut Upload,
     ) -> Result<Connected, Unanswered> {
         let Call { edge, client, .. } = self.call;
-        let connecting = connect(edge, member, self.turn, self.connect_deadline);
+        let id = self.call.request.began.id;
+        let connecting = connect(edge, member, self.turn, self.connect_deadline, id);
         match race(connecting, watch_asker(edge, client, &mut upload.incoming)).await {
             First::Work(Ok(connected)) => Ok(connected),
             // No time is left for another.
@@ -142,7 +146,7 @@ impl<'a> Asking<'a> {
         upload: &mut Upload,
         record: &mut Record,
     ) -> Result<Done, Unanswered> {
-        record.backend = Some(connected.address);
+        record.connected(connected.address);
         let head = request_head(&self.forwarded, member).map_err(|reason| self.finally(reason))?;
         let exchange = Exchange::new(
             self.call,
@@ -152,7 +156,8 @@ impl<'a> Asking<'a> {
             &connected.stream,
         );
         let outcome = exchange.run(head, upload).await;
-        record.from_backend = exchange.bytes();
+        exchange.note(record);
+        record.finish();
         match outcome {
             Ok(done) => {
                 if done.backend_is_reusable {

@@ -17,6 +17,7 @@ use crate::edge::answer::{
 };
 use crate::edge::forward::expects_continue;
 use crate::edge::patience::{Expired, Patience};
+use crate::edge::record::Record;
 use crate::edge::relay::{Progress, Relay};
 use crate::edge::request;
 use crate::edge::stream::{Received, Stream};
@@ -38,7 +39,8 @@ pub(super) struct Exchange<'a> {
     uploaded: Cell<bool>,
     /// Since when the client has been free to send its body; `None` while it may wait for a 100.
     free_since: Cell<Option<Instant>>,
-    status: Cell<Option<u16>>,
+    /// What the backend answered, and when.
+    answered: Cell<Option<(u16, Instant)>>,
 }
 
 /// An exchange that went well.
@@ -95,13 +97,17 @@ impl<'a> Exchange<'a> {
             progress: Progress::default(),
             uploaded: Cell::new(false),
             free_since: Cell::new((!may_wait).then_some(now)),
-            status: Cell::new(None),
+            answered: Cell::new(None),
         }
     }
 
-    /// Bytes of the answer's body.
-    pub(super) fn bytes(&self) -> u64 {
-        self.progress.bytes.get()
+    /// Tells `record` how far it got.
+    pub(super) fn note(&self, record: &mut Record) {
+        if let Some((status, at)) = self.answered.get() {
+            record.answered(status, at);
+        }
+        record.from_backend = self.progress.bytes.get();
+        record.sent = self.progress.sent();
     }
 
     /// Sends `head` and the body, and passes the answer on. Whatever goes wrong on the client's side ends it at once.
@@ -111,7 +117,7 @@ impl<'a> Exchange<'a> {
             First::Work(Err(NoAnswer::Nothing)) => Err(Stopped::Unanswered),
             First::Work(Err(NoAnswer::Broken(reason))) | First::Other(reason) => {
                 Err(if self.progress.begun.get() {
-                    Stopped::Within(reason, self.status.get())
+                    Stopped::Within(reason, self.answered.get().map(|(status, _)| status))
                 } else {
                     Stopped::Before(reason)
                 })
@@ -195,7 +201,7 @@ impl<'a> Exchange<'a> {
         let answer = self.final_answer().await?;
         let broken = |error| NoAnswer::Broken(error);
         let head = &answer.head;
-        self.status.set(Some(head.status));
+        self.answered.set(Some((head.status, Instant::now())));
         let length = head
             .body(&answer.buf, self.method == b"HEAD")
             .map_err(|_| broken(CloseReason::BadAnswer(AnswerError::NotHttp)))?;
@@ -244,7 +250,7 @@ impl<'a> Exchange<'a> {
         let is_continue = head.status == 100;
         let wanted = !is_continue || expects_continue(self.call.request, self.call.buf);
         if wanted && self.call.request.head.version == Version::Http11 {
-            self.relay().send(&interim_head(head, buf)?).await?;
+            self.relay().send_interim(&interim_head(head, buf)?).await?;
             // All of it is with the client, so that another answer may follow.
             self.progress.begun.set(false);
         }

@@ -14,14 +14,13 @@ mod exchange;
 mod idle;
 mod upload;
 
-use std::net::SocketAddr;
 use std::rc::Rc;
-use std::str;
 use std::sync::Arc;
 
 use super::answer::{Latency, Persistence, Reply};
 use super::connection::Client;
 use super::pool::Buffer;
+use super::record::{Record, Sent};
 use super::refuse::{self, Body, Extra, Known, Last};
 use super::request::Request;
 use super::route::{self, Wrong};
@@ -29,8 +28,7 @@ use super::stream::Stream;
 use super::{Edge, InProgress, Peer, cors, wall_clock};
 use crate::catalog::{Api, Destination, Mock, Rendered};
 use crate::close::CloseReason;
-use crate::observe::access_log::CallEnd;
-use crate::observe::series::Series;
+use crate::observe::access_log::{RequestEnd, RequestKind};
 use crate::proto::head::{Body as RequestBody, Version};
 use ask::Asking;
 pub(super) use idle::IdleBackends;
@@ -44,16 +42,6 @@ pub(super) struct Call<'a> {
     request: &'a Request,
     /// What the request's spans refer to.
     buf: &'a [u8],
-}
-
-/// What the log is told of a call beside its end.
-#[derive(Default)]
-struct Record {
-    api: Option<Arc<Api>>,
-    backend: Option<SocketAddr>,
-    /// Where the call is counted, once a backend is asked.
-    series: Option<Arc<Series>>,
-    from_backend: u64,
 }
 
 /// Why a call has no whole answer of its API's.
@@ -116,7 +104,8 @@ pub(super) async fn serve(
     };
     let mut record = Record::default();
     let end = call.run(&mut upload, &mut record).await;
-    call.log(&end, &record, upload.bytes());
+    record.from_client = upload.bytes();
+    call.log(&end, &mut record);
     drop(in_progress);
     match end.after {
         After::KeepAlive => return Some((client, upload.into_rest())),
@@ -131,7 +120,7 @@ impl Call<'_> {
     async fn run(&self, upload: &mut Upload, record: &mut Record) -> End {
         match self.answer(upload, record).await {
             Ok(end) => end,
-            Err(Failed::Refused(wrong)) => self.refuse(&wrong, upload).await,
+            Err(Failed::Refused(wrong)) => self.refuse(&wrong, upload, record).await,
             Err(Failed::Cut { reason, status }) => End {
                 reason,
                 status,
@@ -157,10 +146,15 @@ impl Call<'_> {
             .outgoing(peer, request, buf)
             .map_err(|reason| Failed::Refused(Wrong::with_api(reason, api)))?;
         match &outgoing.backend.destination {
-            Destination::Mock(mock) => Ok(self.answer_as(api, mock, upload).await),
+            Destination::Mock(mock) => Ok(self.answer_as(api, mock, upload, record).await),
             Destination::Http(http) => {
+                if edge.log.is_on() {
+                    record.target.clone_from(&outgoing.target);
+                }
                 let asking = Asking::new(self, api, http, &outgoing);
-                let done = asking.run(upload, record).await?;
+                let done = asking.run(upload, record).await;
+                record.finish();
+                let done = done?;
                 Ok(End {
                     reason: CloseReason::Answered(done.status),
                     status: Some(done.status),
@@ -191,7 +185,13 @@ impl Call<'_> {
     }
 
     /// The answer of a mock backend (spec 3.3).
-    async fn answer_as(&self, api: &Api, mock: &Mock, upload: &mut Upload) -> End {
+    async fn answer_as(
+        &self,
+        api: &Api,
+        mock: &Mock,
+        upload: &mut Upload,
+        record: &mut Record,
+    ) -> End {
         let content_type = mock
             .headers
             .iter()
@@ -205,10 +205,11 @@ impl Call<'_> {
         };
         let extra = Extra::Cors(cors::of(api, self.request, self.buf));
         let reason = CloseReason::Answered(mock.status);
-        self.answer_with(&rendered, extra, reason, upload).await
+        self.answer_with(&rendered, extra, reason, upload, record)
+            .await
     }
 
-    async fn refuse(&self, wrong: &Wrong, upload: &mut Upload) -> End {
+    async fn refuse(&self, wrong: &Wrong, upload: &mut Upload, record: &mut Record) -> End {
         let Some(error) = wrong.reason.answer() else {
             return End {
                 reason: wrong.reason,
@@ -225,7 +226,7 @@ impl Call<'_> {
         // What is for handshakes alone is not for calls; a page has to be able to read why its call failed (spec 7.9).
         let cors = |api| cors::of(api, self.request, self.buf);
         let extra = Extra::Cors(wrong.api.as_deref().and_then(cors));
-        self.answer_with(&rendered, extra, wrong.reason, upload)
+        self.answer_with(&rendered, extra, wrong.reason, upload, record)
             .await
     }
 
@@ -236,6 +237,7 @@ impl Call<'_> {
         extra: Extra,
         reason: CloseReason,
         upload: &mut Upload,
+        record: &mut Record,
     ) -> End {
         let persistence = if self.may_go_on() && upload.skip_rest() {
             Persistence::KeepAlive
@@ -256,6 +258,9 @@ impl Call<'_> {
         let mut answer = Vec::new();
         refuse::write(&mut answer, rendered, self.request.began.id, last, extra);
         let sent = refuse::send(self.edge, self.client, &answer).await;
+        if sent {
+            record.sent = Sent::of(&answer);
+        }
         End {
             reason,
             status: sent.then_some(rendered.status),
@@ -288,7 +293,7 @@ impl Call<'_> {
         self.request.is_debugging(self.buf).then_some(latency)
     }
 
-    fn log(&self, end: &End, record: &Record, from_client: u64) {
+    fn log(&self, end: &End, record: &mut Record) {
         let Self { edge, request, .. } = *self;
         edge.metrics.calls.count(end.status);
         let of_api = record.api.as_ref().map(|api| &api.series);
@@ -299,25 +304,14 @@ impl Call<'_> {
         if !matches!(end.reason, CloseReason::Answered(_)) {
             edge.metrics.refused.count(end.reason);
         }
-        let Some(api) = &record.api else {
-            let refusal = request.began.refusal(*self.peer, end.reason, end.status);
-            return edge.log.refused(&refusal);
+        let kind = if record.api.is_some() {
+            RequestKind::Call
+        } else {
+            RequestKind::Refusal
         };
-        edge.log.call(&CallEnd {
-            id: request.began.id,
-            api: &api.name,
-            group: &api.group,
-            environment: &api.environment,
-            method: str::from_utf8(request.head.method.of(self.buf)).unwrap_or_default(),
-            scheme: self.peer.scheme,
-            client: self.peer.client,
-            backend: record.backend,
-            status: end.status,
-            reason: end.reason,
-            bytes_from_client: from_client,
-            bytes_from_backend: record.from_backend,
-            at: wall_clock(),
-            duration: request.began.at.elapsed(),
+        edge.log_end(&RequestEnd {
+            kind,
+            ..record.end((request, self.buf), self.peer, end.reason, end.status)
         });
     }
 }

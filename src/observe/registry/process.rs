@@ -18,10 +18,20 @@ pub(super) fn render(sources: &Sources, workers: usize, page: &mut Page<'_>) {
         Name(
             "ringgate_access_log_lines_dropped_total",
             Counter,
-            "Lines that found the log's queue full.",
+            "Lines that found the log's queue full, or that could not be written.",
         ),
         sources.access_log.dropped(),
     );
+    if let Some(messages) = &sources.messages {
+        page.single(
+            Name(
+                "ringgate_message_lines_dropped_total",
+                Counter,
+                "The program's own messages that found the queue full, or that could not be written.",
+            ),
+            messages.dropped(),
+        );
+    }
     render_configuration(&sources.reloads, &config, page);
     render_certificates(&config, page);
 }

@@ -36,6 +36,7 @@ fn registry(workers: usize) -> Registry {
     let mut registry = Registry::new(Sources {
         facts,
         access_log: AccessLog::off().0,
+        messages: None,
         reloads: Arc::default(),
         dns: Arc::default(),
         running: Running::new(Arc::new(Config::base())),

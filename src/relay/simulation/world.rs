@@ -72,6 +72,7 @@ pub(super) fn facts(policy: &Arc<TunnelPolicy>) -> TunnelFacts {
         backend: address,
         opened_at: SystemTime::now(),
         handshake: Duration::ZERO,
+        request: None,
     }
 }
 
@@ -97,6 +98,7 @@ impl World {
             metrics: Arc::clone(&metrics),
             log: AccessLog::off().0,
             mask: Box::new(mask),
+            report_every: Duration::ZERO,
         };
         let now = Instant::now();
         Self {

@@ -46,7 +46,8 @@ pub enum Command {
     /// Serve the reference scenario on built-in defaults
     Demo,
     /// Serve what a configuration file says
-    Run(ConfigFile),
+    #[command(long_about = RUN)]
+    Run(Run),
     /// Check a configuration file and every definition it names, and serve nothing
     #[command(long_about = CHECK, after_help = CHECK_OUTPUT)]
     Check(Check),
@@ -66,6 +67,9 @@ pub enum Command {
     ///
     /// Prints every complaint, and exits with 1, if it was not right; what runs then goes on.
     Reload(Reload),
+    /// Say what a reload would change, and how many open tunnels are concerned
+    #[command(long_about = DIFF, after_help = DIFF_OUTPUT)]
+    Diff(Diff),
     /// List the open tunnels of a running program
     Tunnels(Tunnels),
     /// Watch a running program: rates, APIs, backends, slow readers, why sockets end
@@ -115,6 +119,33 @@ pub struct Socket {
 pub struct Reload {
     #[command(flatten)]
     pub socket: Socket,
+}
+
+const DIFF: &str = "\
+Say what a reload would change, and how many open tunnels are concerned
+
+Reads a configuration as `check` does, asks the running program what it serves, and compares the two: APIs one by one,
+listeners, certificates, domains, settings, and what a reload would refuse because it needs a restart. Nothing changes.
+Exits with 0 if there is no difference, with 1 if there is one, with 2 if the configuration is wrong or the program cannot
+be asked.";
+
+const DIFF_OUTPUT: &str = "\
+JSON:
+  {\"same\": false, \"refused\": false, \"open_tunnels\": 12, \"apis\": [{\"change\": \"changed\", \"group\": \"DEFAULT\", \"environment\":
+   \"RELEASE\", \"name\": \"API01\", \"open_tunnels\": 12, \"fate\": [{\"tunnels\": 12, \"because\": \"changed\", \"fate\": \"keep\"}],
+   \"differences\": [{\"name\": \"backend timeout\", \"from\": \"60s\", \"to\": \"30s\"}]}],
+   \"listeners\": [], \"certificates\": [], \"domains\": [], \"settings\": [], \"restart\": []}
+  change is added, removed or changed; from or to is null where there is none; a value that begins with # is a digest of one
+  that takes more than a few words. What restart holds is refused by a reload. Further members may be added; these stay.";
+
+#[derive(Args, Debug)]
+pub struct Diff {
+    #[command(flatten)]
+    pub socket: Socket,
+
+    /// How the differences are written
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub format: Format,
 }
 
 #[derive(Args, Debug)]
@@ -197,7 +228,7 @@ pub struct Drain {
     #[command(flatten)]
     pub socket: Socket,
 
-    /// Every tunnel. New ones are let in, and closed at the end of the time
+    /// Every tunnel that is open now. New ones are let in, and stay
     #[arg(long, conflicts_with_all = ["api", "backend", "cancel"])]
     pub all: bool,
 
@@ -216,6 +247,15 @@ pub struct Drain {
     /// Spread them over this time. Default: 100 a second on each core, or all within 10 s
     #[arg(long, value_name = "TIME")]
     pub over: Option<String>,
+
+    /// Do nothing for this long
+    #[arg(long, value_name = "TIME")]
+    pub notice: Option<String>,
+
+    /// Cut what is still open this long after the notice. Default: each has to answer its Close within
+    /// timeouts.close_grace
+    #[arg(long, value_name = "TIME")]
+    pub limit: Option<String>,
 
     /// Say 1012 (service restart) instead of 1001 (going away)
     #[arg(long)]
@@ -275,6 +315,26 @@ pub struct ConfigFile {
         default_value = "/etc/ringgate/ringgate.toml"
     )]
     pub config: PathBuf,
+}
+
+const RUN: &str = "\
+Serve what a configuration file says
+
+Sockets that a supervisor passes (LISTEN_FDS, as systemd's socket units do) are matched to [[listeners]] by address, or by
+their name where a listener has a socket_name; with fewer sockets than workers, the workers share them.";
+
+#[derive(Args, Debug)]
+pub struct Run {
+    #[command(flatten)]
+    pub file: ConfigFile,
+
+    /// Start beside a ringgate that runs with the same listeners, as its successor
+    ///
+    /// Both let clients in until the other one is stopped. Once this one serves, it has the admin socket; the other's goes
+    /// on under that path with its process id behind (admin.sock.4711). With net.ipv4.tcp_migrate_req=1 nobody is refused
+    /// when the other one closes its listeners.
+    #[arg(long)]
+    pub beside: bool,
 }
 
 #[derive(Args, Debug)]

@@ -97,9 +97,10 @@ pub enum Deadline {
 }
 
 /// Why open tunnels are ended by order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DrainCause {
     /// The endpoint goes away: 1001.
+    #[default]
     Stop,
     /// It comes back, and clients may try again after a while: 1012 (IANA's registry of close codes).
     Restart,

@@ -13,6 +13,7 @@ pub mod explain;
 pub mod program;
 pub mod reload;
 pub mod remote;
+pub mod snapshot;
 mod top;
 pub mod worker;
 

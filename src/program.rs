@@ -10,10 +10,11 @@ use std::time::SystemTime;
 
 use crate::call;
 use crate::catalog::{self, BackendPath, Carried, Catalog, Forward, Member, Schemes};
-use crate::cli::{Cli, Command, Proxy};
+use crate::cli::{Cli, Command, Proxy, Run};
 use crate::commands;
 use crate::config::{self, AccessLog as AccessLogConfig, Config, Running, Scheme};
 use crate::control::admin::Doors;
+use crate::control::drains::Drains;
 use crate::control::in_force::InForce;
 use crate::control::reload::{Reloader, Source};
 use crate::control::resolver::Resolver;
@@ -28,7 +29,7 @@ use crate::observe::events;
 use crate::observe::metrics::{DnsMetrics, ReloadMetrics};
 use crate::observe::registry::{ProcessFacts, Registry, Sources};
 use crate::relay::policy::TunnelPolicy;
-use crate::reload::FileSource;
+use crate::reload::{self, FileSource, Listening};
 use crate::remote;
 use crate::sys;
 use crate::tls::Tickets;
@@ -46,12 +47,13 @@ pub fn main(cli: Cli) -> ExitCode {
     }
     let result = match cli.command.unwrap_or(Command::Demo) {
         Command::Demo => run_demo(),
-        Command::Run(file) => run_file(&file.config),
+        Command::Run(run) => run_file(&run),
         Command::Check(check) => return commands::check(&check),
         Command::Apis(apis) => return commands::apis(&apis),
         Command::Export(arguments) => return commands::export(&arguments),
         Command::Explain(explain) => return explain::run(&explain),
         Command::Proxy(proxy) => run_proxy(proxy),
+        Command::Diff(diff) => return commands::diff(&diff),
         Command::Reload(command) => remote::reload(&command).map_err(failure),
         Command::Tunnels(command) => remote::tunnels(&command).map_err(failure),
         Command::Top(command) => top::run(&command).map_err(failure),
@@ -98,17 +100,35 @@ fn version() -> String {
     )
 }
 
-fn run_file(path: &Path) -> Result<(), Failure> {
+fn run_file(run: &Run) -> Result<(), Failure> {
+    let path = &run.file.config;
+    let read_at = reload::time_of_day();
     let mut carried = Carried::default();
     let loaded = catalog::load_beside(path, &mut carried).map_err(|report| {
         commands::show_complaints(&report.complaints);
         failure(report.summary())
     })?;
     commands::show_complaints(&loaded.warnings);
-    let addresses: Vec<_> = loaded.config.listeners.clone();
-    let listeners = bind(&addresses)?;
-    let file = Some((path.to_owned(), carried));
-    serve(loaded.config, loaded.catalog, listeners, &[], file)
+    let start = if run.beside {
+        Start::Beside
+    } else {
+        Start::Alone
+    };
+    let listeners = open(&loaded.config.listeners, start)?;
+    let file = FromFile {
+        path: path.to_owned(),
+        carried,
+        inputs: loaded.inputs,
+        read_at,
+    };
+    serve(
+        loaded.config,
+        loaded.catalog,
+        listeners,
+        &[],
+        Some(file),
+        start,
+    )
 }
 
 /// One route without a file.
@@ -138,8 +158,8 @@ fn run_proxy(proxy: Proxy) -> Result<(), Failure> {
         .iter()
         .map(|&address| config::Listener::plain(address, scheme))
         .collect();
-    let listeners = bind(&config.listeners)?;
-    serve(config, catalog, listeners, &[], None)
+    let listeners = open(&config.listeners, Start::Alone)?;
+    serve(config, catalog, listeners, &[], None, Start::Alone)
 }
 
 fn read_certificate(cert: &Path, key: &Path) -> Result<config::Certificate, Failure> {
@@ -198,6 +218,8 @@ fn forward(
         group: catalog::DEFAULT_GROUP.to_owned(),
         environment: catalog::RELEASE.to_owned(),
         backend: String::new(),
+        address: String::new(),
+        version: 0,
         idle_timeout,
         idle_end: base.idle_end,
         frames: base.frames,
@@ -249,7 +271,7 @@ fn run_demo() -> Result<(), Failure> {
         format!("try it:  websocat -k wss://127.0.0.1:{wss}/hello"),
         format!("or:      pip install websockets && websockets ws://127.0.0.1:{ws}/hello"),
     ];
-    serve(config, catalog, listeners, &hints, None)
+    serve(config, catalog, listeners, &hints, None, Start::Alone)
 }
 
 /// The longest a backend may take to answer where no definition says it: the reference scenario's timeout (spec 1.2).
@@ -263,14 +285,58 @@ fn demo_certificate() -> Result<config::Certificate, Failure> {
     config::Certificate::from_pem(chain.as_bytes(), key.as_bytes()).map_err(failure)
 }
 
-fn bind(listeners: &[config::Listener]) -> Result<Vec<edge::Listener>, Failure> {
-    listeners
-        .iter()
-        .map(|listener| {
-            edge::bind(listener)
-                .map_err(|error| failure(format!("cannot listen on {}: {error}", listener.address)))
+/// What a reload begins with.
+struct FromFile {
+    path: PathBuf,
+    carried: Carried,
+    inputs: config::Inputs,
+    read_at: SystemTime,
+}
+
+/// Whether another ringgate may be running with the same configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Start {
+    /// What somebody listens on is taken.
+    Alone,
+    /// Its listeners are shared, and its admin socket steps aside.
+    Beside,
+}
+
+/// A listener for each of `wanted`: on the sockets that were passed for it, or on its own.
+fn open(wanted: &[config::Listener], start: Start) -> Result<Vec<edge::Listener>, Failure> {
+    let passed = sys::passed_descriptors().map_err(failure)?;
+    let some_passed = !passed.is_empty();
+    let passed = passed
+        .into_iter()
+        .map(|(descriptor, name)| edge::Passed::new(descriptor, name))
+        .collect::<Result<_, _>>()
+        .map_err(failure)?;
+    let matched = edge::match_up(wanted, passed).map_err(failure)?;
+    let open = |(wanted, matched): (&config::Listener, Option<edge::Listener>)| {
+        if let Some(listener) = matched {
+            return Ok(listener);
+        }
+        let address = wanted.address;
+        if some_passed {
+            eprintln!(
+                "ringgate: warning: no socket was passed for the listener on {address}; it opens its own"
+            );
+        }
+        let bound = match start {
+            Start::Alone => edge::bind(wanted),
+            Start::Beside => edge::bind_again(wanted),
+        };
+        bound.map_err(|error| {
+            let remedy = match (start, error.kind()) {
+                (Start::Alone, io::ErrorKind::AddrInUse) => {
+                    "; if it is a ringgate that this one is to take over from, start with --beside"
+                }
+                _ => "",
+            };
+            failure(format!("cannot listen on {address}: {error}{remedy}"))
         })
-        .collect()
+    };
+    wanted.iter().zip(matched).map(open).collect()
 }
 
 /// Serves until a signal ends it. `file` is what a reload reads again.
@@ -280,7 +346,8 @@ fn serve(
     catalog: Catalog,
     listeners: Vec<edge::Listener>,
     hints: &[String],
-    file: Option<(PathBuf, Carried)>,
+    file: Option<FromFile>,
+    start: Start,
 ) -> Result<(), Failure> {
     let (levels, losses, _events) = events::init(&config.log).map_err(failure)?;
     probe().map_err(failure)?;
@@ -291,7 +358,11 @@ fn serve(
         let log = &config.log.access;
         failure(format!("log.access {log}: {error}"))
     })?;
-    let admin = Doors::open(&config.admin).map_err(failure)?;
+    let admin = match start {
+        Start::Alone => Doors::open(&config.admin),
+        Start::Beside => Doors::open_beside(&config.admin),
+    };
+    let admin = admin.map_err(failure)?;
     let facts = ProcessFacts::new(&config, connections_max, SystemTime::now());
     let reloads = Arc::<ReloadMetrics>::default();
     reloads.loaded_at.set(config::certificates::now());
@@ -335,8 +406,13 @@ fn serve(
         .iter()
         .map(|listener| (listener.scheme(), listener.address()))
         .collect();
-    let configured = config.listeners.iter().cloned();
-    let listening = configured.zip(addresses.iter().map(|(_, address)| *address));
+    let listening = config.listeners.iter().zip(&listeners);
+    let listening = listening.map(|(config, listener)| Listening {
+        config: config.clone(),
+        address: listener.address(),
+        passed: listener.is_passed(),
+    });
+    let listening: Vec<_> = listening.collect();
     drop(listeners);
     // The workers have theirs: the first catalog goes with its last user, and not with the program.
     let edge::Shared {
@@ -358,18 +434,21 @@ fn serve(
     let workers = Workers::new(workers);
     let readiness = Readiness::default();
     readiness.set(State::Ready);
+    let (asked, requests) = control::requests();
     let in_force = Arc::new(InForce::new(
-        file.as_ref().map(|(path, _)| path.clone()),
+        file.as_ref().map(|file| file.path.clone()),
         running,
         Arc::clone(&catalog),
+        connections_max,
     ));
-    let source = file.map(|(path, carried)| {
-        Box::new(FileSource {
-            path,
+    let source = file.map(|file| {
+        let source = FileSource {
+            path: file.path,
             config: Arc::clone(&config),
             catalog,
-            carried,
-            listeners: listening.collect(),
+            carried: file.carried,
+            watching: reload::Watching::new(file.inputs, asked.clone()),
+            listeners: listening,
             workers: workers.handles(),
             connections_made_for: connections_max,
             connections,
@@ -377,11 +456,16 @@ fn serve(
             access_log: access_log.clone(),
             levels,
             in_force: Arc::clone(&in_force),
-        }) as Box<dyn Source>
+        };
+        Box::new(source.watched(file.read_at)) as Box<dyn Source>
     });
+    // Whoever is asked at its path from now on serves already.
+    let admin = admin.step_in().map_err(failure)?;
+    let drains = Drains::default();
     let reloader = Reloader::new(
         source,
-        config.drain.clone(),
+        config.drain,
+        drains.clone(),
         reloads,
         Some(Arc::clone(&in_force)),
     );
@@ -394,6 +478,9 @@ fn serve(
         readiness,
         reloader,
         in_force,
+        drains,
+        asked,
+        requests,
     })
     .map_err(failure)?;
     workers.join();

@@ -2,22 +2,29 @@
 //! workers; what cannot change without a restart is refused.
 #![forbid(unsafe_code)]
 
+mod ending;
+mod watching;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use crate::catalog::{self, Carried, Loaded, Succession};
-use crate::close::DrainCause;
-use crate::config::{self, Config, RemovedApis};
+use crate::catalog::{self, Carried, Loaded};
+use crate::config::{self, Config};
 use crate::control::in_force::InForce;
-use crate::control::reload::{Mistakes, Next, Source};
+use crate::control::reload::{Mistakes, Next, Source, Swapped};
 use crate::edge::{self, Change, Connections, EdgeHandle, Generation, Opened};
 use crate::observe::access_log::{self, AccessLog};
 use crate::observe::events::Levels;
 use crate::relay::RelayHandle;
-use crate::relay::drain::{DrainOrder, Which};
+use crate::snapshot::{Reach, settings};
 use crate::tls::Tickets;
 use crate::worker;
+
+use ending::Ending;
+pub(crate) use ending::ending;
+pub use watching::Watching;
 
 /// What runs, as far as a reload is concerned.
 pub struct FileSource {
@@ -25,8 +32,7 @@ pub struct FileSource {
     pub config: Arc<Config>,
     pub catalog: Arc<catalog::Catalog>,
     pub carried: Carried,
-    /// Each listener with its real address, which differs where port 0 was asked for.
-    pub listeners: Vec<(config::Listener, SocketAddr)>,
+    pub listeners: Vec<Listening>,
     pub workers: Vec<(EdgeHandle, RelayHandle)>,
     /// Connections that the workers were made for.
     pub connections_made_for: usize,
@@ -35,16 +41,60 @@ pub struct FileSource {
     pub access_log: AccessLog,
     pub levels: Levels,
     pub in_force: Arc<InForce>,
+    pub watching: Watching,
 }
 
 impl Source for FileSource {
     fn prepare(&mut self) -> Result<Next, Mistakes> {
+        let read_at = time_of_day();
         let loaded = catalog::load_beside(&self.path, &mut self.carried);
+        let (inputs, outcome) = match loaded {
+            Ok(loaded) => (loaded.inputs.clone(), self.take(loaded)),
+            Err(report) => (report.inputs.clone(), Err(Mistakes(report.to_string()))),
+        };
+        // A changed `reload.watch` has come into force by now.
+        let watch = self.config.reload.watch;
+        match outcome {
+            Ok(_) => self.watching.follow(watch, inputs, read_at),
+            Err(_) => self.watching.go_on(watch, &inputs, read_at),
+        }
+        outcome
+    }
+}
+
+/// A listener that runs.
+#[derive(Clone, Debug)]
+pub struct Listening {
+    pub config: config::Listener,
+    /// The real one, where port 0 was asked for.
+    pub address: SocketAddr,
+    /// The supervisor has opened it, and keeps it open.
+    pub passed: bool,
+}
+
+/// Listeners that come and go.
+struct Doors {
+    /// One for each worker.
+    opened: Vec<Vec<Opened>>,
+    closed: Vec<SocketAddr>,
+    listeners: Vec<Listening>,
+}
+
+impl FileSource {
+    /// Itself, with its files watched if they are to be.
+    pub fn watched(mut self, read_at: SystemTime) -> Self {
+        self.watching.begin(self.config.reload.watch, read_at);
+        self
+    }
+
+    /// Opens what is new in what was loaded, and has it take the place of what runs.
+    fn take(&mut self, loaded: Loaded) -> Result<Next, Mistakes> {
         let Loaded {
             config,
             catalog,
             warnings,
-        } = loaded.map_err(|report| Mistakes(report.to_string()))?;
+            ..
+        } = loaded;
         let fixed = self.changed_for_good(&config);
         if !fixed.is_empty() {
             return Err(Mistakes(fixed.join("\n")));
@@ -73,101 +123,83 @@ impl Source for FileSource {
         };
         Ok(self.next(generation, doors, access, summary))
     }
-}
 
-/// Listeners that come and go.
-struct Doors {
-    /// One for each worker.
-    opened: Vec<Vec<Opened>>,
-    closed: Vec<SocketAddr>,
-    listeners: Vec<(config::Listener, SocketAddr)>,
-}
-
-impl FileSource {
     /// What was set aside or started once: a complaint for each setting of that kind that is another now.
     fn changed_for_good(&self, config: &Config) -> Vec<String> {
-        let (old, new) = (&*self.config, config);
-        let head = |config: &Config| (config.limits.head, config.limits.early_bytes_max);
-        let memory = |config: &Config| {
-            let limits = &config.limits;
-            (limits.relay_buffer_bytes, limits.relay_spill_bytes_max)
-        };
-        let threads = |config: &Config| config::Workers {
-            adopt_per_turn: 0,
-            ..config.workers.clone()
-        };
-        let log = |config: &Config| config::Log {
-            level: String::new(),
-            access: config::AccessLog::Off,
-            access_interval: std::time::Duration::ZERO,
-            ..config.log.clone()
-        };
-        let fixed = [
-            (threads(old) != threads(new), "[workers]"),
-            (head(old) != head(new), "limits of heads and early bytes"),
-            (
-                memory(old) != memory(new),
-                "limits.relay_buffer_bytes and limits.relay_spill_bytes_max",
-            ),
-            (
-                new.limits.connections_max > self.connections_made_for,
-                "a larger limits.connections_max",
-            ),
-            (
-                (&old.admin.socket, old.admin.listen) != (&new.admin.socket, new.admin.listen),
-                "admin.socket and admin.listen",
-            ),
-            (log(old) != log(new), "log.format and log.queue_lines_max"),
-        ];
-        let file = self.path.display();
-        let complaint = |what| format!("{file}: error: {what} cannot change without a restart");
-        fixed
+        let (old, new) = (settings(&self.config), settings(config));
+        let mut fixed: Vec<_> = old
             .into_iter()
-            .filter(|(changed, _)| *changed)
-            .map(|(_, what)| complaint(what))
+            .zip(new)
+            .filter(|((_, was, reach), (_, is, _))| *reach == Reach::Restart && was != is)
+            .map(|((key, was, _), (_, is, _))| (key, was, is))
+            .collect();
+        let most = config.limits.connections_max;
+        if most > self.connections_made_for {
+            let made_for = self.connections_made_for.to_string();
+            fixed.push(("limits.connections_max", made_for, most.to_string()));
+        }
+        let file = self.path.display();
+        let said = |value: &String| match value.as_str() {
+            "" => "unset".to_owned(),
+            value => value.to_owned(),
+        };
+        fixed
+            .iter()
+            .map(|(key, was, is)| {
+                let (was, is) = (said(was), said(is));
+                format!("{file}: error: {key}: cannot change from {was} to {is} without a restart")
+            })
             .collect()
     }
 
     /// Opens what is new, for every worker, before anything is closed.
     fn doors(&self, config: &Config) -> Result<Doors, String> {
         let known = |wanted: &config::Listener| {
-            let found = self.listeners.iter().find(|(running, _)| running == wanted);
-            found.map(|(_, address)| *address)
+            let mut running = self.listeners.iter();
+            running.find(|running| running.config == *wanted)
         };
+        let goes = |running: &&Listening| !config.listeners.contains(&running.config);
+        if let Some(kept) = self.listeners.iter().filter(goes).find(|gone| gone.passed) {
+            return Err(format!(
+                "the listener on {} cannot change without a restart: the supervisor opened its socket, and keeps it open; \
+                 change its socket unit as well",
+                kept.address
+            ));
+        }
         let mut doors = Doors {
             opened: self.workers.iter().map(|_| Vec::new()).collect(),
             closed: Vec::new(),
             listeners: Vec::new(),
         };
         for wanted in &config.listeners {
-            if let Some(address) = known(wanted) {
-                doors.listeners.push((wanted.clone(), address));
+            if let Some(running) = known(wanted) {
+                doors.listeners.push(running.clone());
                 continue;
             }
             let problem = |error| format!("cannot listen on {}: {error}", wanted.address);
             let ours = self
                 .listeners
                 .iter()
-                .any(|(_, address)| *address == wanted.address);
+                .any(|running| running.address == wanted.address);
             let listener = if ours {
                 edge::bind_again(wanted)
             } else {
                 edge::bind(wanted)
             };
             let listener = listener.map_err(problem)?;
-            for of_worker in &mut doors.opened {
-                of_worker.push(listener.open_for_worker().map_err(problem)?);
+            let workers = doors.opened.len();
+            for (index, of_worker) in doors.opened.iter_mut().enumerate() {
+                let opened = listener.open_for_worker(index, workers);
+                of_worker.extend(opened.map_err(problem)?);
             }
-            doors.listeners.push((wanted.clone(), listener.address()));
+            doors.listeners.push(Listening {
+                config: wanted.clone(),
+                address: listener.address(),
+                passed: false,
+            });
         }
-        let goes =
-            |(running, _): &&(config::Listener, SocketAddr)| !config.listeners.contains(running);
-        doors.closed = self
-            .listeners
-            .iter()
-            .filter(goes)
-            .map(|(_, address)| *address)
-            .collect();
+        let closed = self.listeners.iter().filter(goes);
+        doors.closed = closed.map(|running| running.address).collect();
         Ok(doors)
     }
 
@@ -185,7 +217,8 @@ impl FileSource {
             listeners,
         } = doors;
         let config = Arc::clone(&generation.config);
-        let succession = Succession::between(&self.catalog, &generation.catalog);
+        let succession = self.carried.succession(&self.catalog, &generation.catalog);
+        let ending = Ending::sort(succession.events, &self.config, &config);
         self.listeners = listeners;
         self.config = Arc::clone(&config);
         self.catalog = Arc::clone(&generation.catalog);
@@ -200,28 +233,35 @@ impl FileSource {
         let swap = move || {
             in_force.replace(Arc::clone(&config), Arc::clone(&generation.catalog));
             let changes = Arc::new(succession.changes);
+            let orders: Vec<_> = ending.into_iter().map(Ending::into_order).collect();
+            let given: Vec<_> = orders.iter().map(|(_, order)| Arc::clone(order)).collect();
             for ((edge, relay), opened) in workers.iter().zip(opened) {
                 relay.limit(limits);
                 edge.change(Change::new(&generation, opened, closed.clone()));
-                relay.change(Arc::clone(&changes));
-            }
-            if config.reload.removed_apis == RemovedApis::Drain && !succession.gone.is_empty() {
-                let which = Which::Under(succession.gone);
-                let order = Arc::new(DrainOrder::new(which, config.reload.pace, DrainCause::Stop));
-                for (_, relay) in &workers {
-                    relay.drain(Arc::clone(&order));
-                }
+                relay.change(Arc::clone(&changes), given.clone());
             }
             connections.limit(connections_max);
             if let Some(opened) = access {
                 access_log.move_to(opened);
             }
             levels.set(&config.log.level);
-            config.drain.clone()
+            Swapped {
+                drain: config.drain,
+                orders,
+            }
         };
         Next {
             summary,
             swap: Box::new(swap),
         }
     }
+}
+
+/// When something is read: what changes later has not been.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the times of files are those of the wall clock"
+)]
+pub fn time_of_day() -> SystemTime {
+    SystemTime::now()
 }

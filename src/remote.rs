@@ -11,9 +11,10 @@ use serde_json::Value as Json;
 use self::ask::{Door, Query};
 use crate::cli::{Close, Drain, Reload, Tunnels};
 use crate::document::plural;
+use crate::document::quantity::format_duration;
 
 /// A reload of a large configuration is the slowest of all answers.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Why there is no good answer, for a person.
 #[derive(Debug)]
@@ -65,6 +66,8 @@ pub fn drain(command: &Drain) -> Result<(), Failure> {
         None if query.is_empty() => ("GET", "/v1/drains".to_owned()),
         None => {
             query.add("over", command.over.as_deref());
+            query.add("notice", command.notice.as_deref());
+            query.add("limit", command.limit.as_deref());
             query.add("cause", command.restart.then_some("restart"));
             ("POST", query.on("/v1/drains"))
         }
@@ -92,15 +95,18 @@ fn progress(drain: &Json) -> String {
     } else {
         ""
     };
+    let time_left = Duration::from_secs(number("time_left_ms").div_ceil(1000));
     format!(
-        "drain {}: {} over {}: {} chosen, {} told to close, {} left by themselves, {} waiting{cancelled}\n",
+        "drain {}: {} over {}: {} open of {}, {} told to close, {} left by themselves, {} waiting, {} left{cancelled}\n",
         number("drain"),
         drain["which"].as_str().unwrap_or_default(),
         drain["over"].as_str().unwrap_or_default(),
+        number("open"),
         number("chosen"),
         number("closed"),
         number("left_by_themselves"),
         number("waiting"),
+        format_duration(time_left),
     )
 }
 

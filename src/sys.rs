@@ -9,6 +9,40 @@ use std::time::Duration;
 use monoio::net::TcpStream;
 use socket2::{SockAddr, SockAddrStorage, Socket};
 
+/// The descriptors that a supervisor has passed to this process, each with its name (sd_listen_fds(3)). To be called once.
+pub fn passed_descriptors() -> io::Result<Vec<(OwnedFd, String)>> {
+    let passed = sd_notify::listen_fds_with_names()?;
+    let owned = |(fd, name)| {
+        // SAFETY: the protocol gives us these descriptors, and nobody else takes them: this is called once, at the start.
+        let descriptor = unsafe { OwnedFd::from_raw_fd(fd) };
+        (descriptor, name)
+    };
+    Ok(passed.map(owned).collect())
+}
+
+/// The process at the other end of a unix socket: that which listens, or that which connected (unix(7), SO_PEERCRED).
+pub fn peer_process(socket: BorrowedFd<'_>) -> Option<u32> {
+    let mut peer = libc::ucred {
+        pid: 0,
+        uid: 0,
+        gid: 0,
+    };
+    let mut len = len_of::<libc::ucred>();
+    // SAFETY: the kernel writes at most `len` bytes into `peer`, which lives on this stack frame.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut peer).cast(),
+            &raw mut len,
+        )
+    };
+    check(result).ok()?;
+    // Zero is somebody in a process namespace that we do not see.
+    u32::try_from(peer.pid).ok().filter(|pid| *pid != 0)
+}
+
 /// A descriptor that wakes whoever polls it.
 pub fn eventfd() -> io::Result<OwnedFd> {
     // SAFETY: the call takes no pointers.

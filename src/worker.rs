@@ -249,6 +249,11 @@ impl control::Workers for &Workers {
             .sum()
     }
 
+    fn newcomers(&self) -> u64 {
+        let newcomers = |worker: &Worker| worker.edge.newcomers();
+        self.0.iter().map(newcomers).sum()
+    }
+
     fn stop_now(&self) {
         for worker in &self.0 {
             worker.edge.stop();

@@ -86,6 +86,8 @@ fn facts() -> TunnelFacts {
         group: "DEFAULT".into(),
         environment: "RELEASE".into(),
         backend: String::new(),
+        address: String::new(),
+        version: 0,
         idle_timeout: Duration::from_secs(60),
         idle_end: IdleEnd::Close,
         frames: FrameMode::Strict,

@@ -1,5 +1,7 @@
 //! What one published API runs as: its definition with variables filled in and everything checked that depends on them.
 
+use std::sync::Arc;
+
 use super::build::{Build, api_id};
 use super::mapping::compile::{self, Compiled};
 use super::{Api, Backend, BackendPath, Destination, HttpBackend, Member, Mock};
@@ -37,7 +39,7 @@ impl Build<'_> {
         let responses = self.responses.of_api(group, api, &mut self.complaints);
         let policies = policies.into_iter().collect::<Option<Vec<_>>>()?;
         let backend = backend?;
-        Some(Api {
+        let mut built = Api {
             id: api_id(group, &api.name),
             name: api.name.clone(),
             group: group.to_owned(),
@@ -53,7 +55,9 @@ impl Build<'_> {
             policies,
             responses,
             series: self.carried.book.series(key(group, environment, &api.name)),
-        })
+        };
+        built.stamp(|policy| self.carried.policy(policy));
+        Some(built)
     }
 
     pub(super) fn backend(
@@ -96,6 +100,7 @@ impl Build<'_> {
         let path = self.filled(group, environment, &http.path);
         let member = self.member(http, &address?)?;
         let path = self.backend_path(compiled, backend, http, &path?)?;
+        let address = format!("{}:{}", member.host, member.port);
         let tunnel = self
             .config
             .api_rules(group, &api.name)
@@ -110,11 +115,14 @@ impl Build<'_> {
             path,
             timeout: http.timeout,
             retry_count: http.retry_count,
-            policy: self.carried.policy(TunnelPolicy {
+            policy: Arc::new(TunnelPolicy {
                 api: api.name.clone(),
                 group: group.to_owned(),
                 environment: environment.to_owned(),
                 backend: label.to_owned(),
+                address,
+                // That of the whole API comes once the whole is there.
+                version: 0,
                 idle_timeout: http.timeout,
                 idle_end: tunnel.idle_end,
                 frames: tunnel.frames,

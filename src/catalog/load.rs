@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::{Carried, Catalog};
-use crate::config::{Config, Opened};
+use crate::config::{Config, Inputs, Opened};
 use crate::definition::{self, Definition};
 use crate::document::{Complaint, Severity, plural};
 
@@ -15,6 +15,8 @@ pub struct Loaded {
     pub config: Config,
     pub catalog: Catalog,
     pub warnings: Vec<Complaint>,
+    /// What it was read from.
+    pub inputs: Inputs,
 }
 
 /// Reads and checks everything that the configuration at `path` leads to.
@@ -33,7 +35,13 @@ pub fn load_with_definitions(path: &Path) -> Result<(Loaded, Vec<Definition>), R
 }
 
 fn load_all(path: &Path, carried: &mut Carried) -> Result<(Loaded, Vec<Definition>), Report> {
-    let (config, definitions, catalog, mut complaints) = gather(path, carried);
+    let Gathered {
+        config,
+        definitions,
+        catalog,
+        mut complaints,
+        inputs,
+    } = gather(path, carried);
     Complaint::sort(&mut complaints);
     // What is wrong in every environment is said once.
     complaints.dedup();
@@ -43,12 +51,14 @@ fn load_all(path: &Path, carried: &mut Carried) -> Result<(Loaded, Vec<Definitio
                 config,
                 catalog,
                 warnings: complaints,
+                inputs,
             };
             Ok((loaded, definitions))
         }
         _ => Err(Report {
             apis: None,
             complaints,
+            inputs,
         }),
     }
 }
@@ -59,19 +69,27 @@ pub fn check(path: &Path) -> Report {
         Ok(loaded) => Report {
             apis: Some(loaded.catalog.apis().len()),
             complaints: loaded.warnings,
+            inputs: loaded.inputs,
         },
         Err(report) => report,
     }
 }
 
+/// As much as there is.
+struct Gathered {
+    config: Config,
+    definitions: Vec<Definition>,
+    catalog: Option<Catalog>,
+    complaints: Vec<Complaint>,
+    inputs: Inputs,
+}
+
 /// Goes on after mistakes, so that those in the configuration do not hide those in the definitions.
-fn gather(
-    path: &Path,
-    carried: &mut Carried,
-) -> (Config, Vec<Definition>, Option<Catalog>, Vec<Complaint>) {
+fn gather(path: &Path, carried: &mut Carried) -> Gathered {
     let Opened {
         config,
         sources,
+        inputs,
         mut complaints,
     } = Config::open(path);
     let mut definitions: Vec<Definition> = Vec::new();
@@ -99,7 +117,13 @@ fn gather(
             None
         }
     };
-    (config, definitions, catalog, complaints)
+    Gathered {
+        config,
+        definitions,
+        catalog,
+        complaints,
+        inputs,
+    }
 }
 
 /// A domain of a group that no definition has is probably misspelt.
@@ -132,6 +156,8 @@ pub struct Report {
     /// How many APIs would be served; `None` when nothing would be, because of errors.
     pub apis: Option<usize>,
     pub complaints: Vec<Complaint>,
+    /// What it was read from.
+    pub inputs: Inputs,
 }
 
 impl Report {

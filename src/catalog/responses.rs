@@ -17,6 +17,15 @@ const JSON: &str = "application/json";
 #[derive(Debug, Default)]
 pub struct ResponseSet(HashMap<ErrorType, Template>);
 
+impl ResponseSet {
+    /// All that it says, in a fixed order.
+    pub(super) fn told(&self) -> Vec<String> {
+        let mut told: Vec<_> = self.0.iter().map(|entry| format!("{entry:?}")).collect();
+        told.sort_unstable();
+        told
+    }
+}
+
 /// What one type of error is answered with; what is not given stays as it is built in.
 #[derive(Debug)]
 struct Template {

@@ -253,6 +253,8 @@ routing = { inbound_addresses = ["203.0.113.1"] }
                     group: group.to_owned(),
                     environment: "RELEASE".to_owned(),
                     backend: String::new(),
+                    address: String::new(),
+                    version: 0,
                     idle_timeout: std::time::Duration::from_secs(1),
                     idle_end: config.tunnel.idle_end,
                     frames: config.tunnel.frames,

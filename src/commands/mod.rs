@@ -3,6 +3,7 @@
 
 mod apis;
 mod check;
+mod diff;
 mod export;
 mod manual;
 
@@ -14,6 +15,7 @@ use crate::document::{Complaint, Listing};
 
 pub(crate) use apis::apis;
 pub(crate) use check::check;
+pub(crate) use diff::diff;
 pub(crate) use export::export;
 pub(crate) use manual::write as write_manual;
 

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::{
-    AccessFormat, AccessLog, Admin, Backends, Config, Definitions, Drain, ForwardedFor, Forwarding,
-    HostSent, Limits, Log, LogFormat, OnUnsupported, Reload, RemovedApis, Routing, Timeouts, Tls,
-    Tunnel, Workers,
+    AccessFormat, AccessLog, Admin, Backends, Config, Definitions, Fate, ForwardedFor, Forwarding,
+    HostSent, Limits, Log, LogFormat, OnUnsupported, Reload, Routing, Timeouts, Tls, Tunnel,
+    Workers,
 };
 use crate::close::DrainCause;
 use crate::proto::head::HeadLimits;
-use crate::relay::drain::Pace;
+use crate::relay::drain::{DrainPlan, Pace};
 use crate::relay::policy::{FrameMode, IdleEnd};
 
 /// Key, default as it would be written (empty: unset), reason.
@@ -220,11 +220,27 @@ pub const TABLE: &[(&str, &str, &str)] = &[
         "below the 90 s after which systemd kills",
     ),
     (
+        "reload.watch",
+        "false",
+        "a half-finished edit is nobody's wish; true reloads whenever one of the files changes",
+    ),
+    (
         "reload.removed_apis",
         r#""keep""#,
-        "nothing that is edited ends an open tunnel; \"drain\" closes those whose API went",
+        "nothing that is edited ends an open tunnel; \"drain\" closes those whose API went, \
+         `{ over = \"5m\", notice = \"1m\", cause = \"restart\", limit = \"10m\" }` says how",
     ),
-    ("reload.over", "", "as drain.over"),
+    (
+        "reload.removed_backends",
+        r#""keep""#,
+        "the same for those to an address that their API does not lead to any more",
+    ),
+    (
+        "reload.changed_apis",
+        r#""keep""#,
+        "the same for those whose API is defined otherwise now",
+    ),
+    ("reload.over", "", "as drain.over, for \"drain\""),
     (
         "admin.socket",
         "",
@@ -339,14 +355,17 @@ pub(super) fn config() -> Config {
             slow_consumer: Duration::from_secs(30),
             close_grace: Duration::from_secs(1),
         },
-        drain: Drain {
+        drain: DrainPlan {
             notice: Duration::ZERO,
             pace: Pace::Gentle,
             cause: DrainCause::Stop,
-            limit: Duration::from_secs(30),
+            limit: Some(Duration::from_secs(30)),
         },
         reload: Reload {
-            removed_apis: RemovedApis::Keep,
+            watch: false,
+            removed_apis: Fate::Keep,
+            removed_backends: Fate::Keep,
+            changed_apis: Fate::Keep,
             pace: Pace::Gentle,
         },
         admin: Admin {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use super::text::{self, CertificateFiles, DefinitionFiles, Draft};
-use super::{Certificate, Config, Fingerprint, Token, certificates, glob};
+use super::{Certificate, Config, Fingerprint, Inputs, Token, certificates, glob};
 use crate::document::{Complaint, Place};
 
 /// A definition file is text that people and consoles write; above this it is something else.
@@ -35,6 +35,7 @@ pub struct Source {
 pub(crate) struct Opened {
     pub(crate) config: Config,
     pub(crate) sources: Vec<Source>,
+    pub(crate) inputs: Inputs,
     pub(crate) complaints: Vec<Complaint>,
 }
 
@@ -53,6 +54,8 @@ impl Opened {
 
 pub(super) fn open(path: &Path) -> Opened {
     let file = path.display().to_string();
+    let mut inputs = Inputs::default();
+    inputs.files.insert(path.to_owned());
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) => {
@@ -63,6 +66,7 @@ pub(super) fn open(path: &Path) -> Opened {
             return Opened {
                 config: Config::base(),
                 sources: Vec::new(),
+                inputs,
                 complaints: vec![complaint],
             };
         }
@@ -75,7 +79,11 @@ pub(super) fn open(path: &Path) -> Opened {
         token,
         mut complaints,
     } = text::read(&file, &text);
+    inputs.files.extend(config.backends.ca.clone());
     for files in &certificates {
+        inputs
+            .files
+            .extend([files.certificate.clone(), files.key.clone()]);
         let (certificate, found) = certificate(files);
         config.tls.certificates.extend(certificate);
         complaints.extend(found);
@@ -89,11 +97,16 @@ pub(super) fn open(path: &Path) -> Opened {
             Err(problem) => complaints.push(problem.complaint(path, place)),
         }
     }
+    let patterns = definitions.iter().flat_map(|entry| &entry.patterns);
+    inputs
+        .patterns
+        .extend(patterns.map(|(pattern, _)| pattern.clone()));
     let sources = sources(&definitions, &mut complaints);
     config.fingerprint = Some(fingerprint(&text, &config, &sources));
     Opened {
         config,
         sources,
+        inputs,
         complaints,
     }
 }

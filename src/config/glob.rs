@@ -23,6 +23,28 @@ pub(super) fn expand(pattern: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(found)
 }
 
+/// The folders that a file which matches may come into, and those that such a folder may come into.
+pub(super) fn folders(pattern: &Path) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    let mut found = vec![PathBuf::new()];
+    let mut components = pattern.components();
+    while let Some(component) = components.next() {
+        let rest = components.as_path();
+        if rest.as_os_str().is_empty() {
+            break;
+        }
+        found = match component {
+            Component::Normal(name) if name.to_string_lossy().contains(['*', '?']) => {
+                all.extend(found.iter().cloned());
+                matching(&found, &name.to_string_lossy()).unwrap_or_default()
+            }
+            _ => found.into_iter().map(|path| path.join(component)).collect(),
+        };
+    }
+    all.extend(found);
+    all
+}
+
 /// The entries of `folders` whose name fits. Hidden ones (editors leave such files) only if the pattern says the dot.
 fn matching(folders: &[PathBuf], pattern: &str) -> Result<Vec<PathBuf>, String> {
     let mut found = Vec::new();

@@ -8,6 +8,7 @@ pub mod certificates;
 pub mod defaults;
 mod files;
 mod glob;
+mod inputs;
 mod memory;
 mod running;
 mod text;
@@ -19,15 +20,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::close::DrainCause;
 use crate::document::{Complaint, Place};
 use crate::network::Network;
 use crate::proto::head::HeadLimits;
-use crate::relay::drain::Pace;
+use crate::relay::drain::{DrainPlan, Pace};
 use crate::relay::policy::{FrameMode, IdleEnd};
 
 pub(crate) use files::Opened;
 pub use files::{Loaded, Source};
+pub use inputs::{Inputs, Stamp};
 pub use memory::MemoryBounds;
 pub use running::{Fingerprint, Running};
 pub use token::{Token, TokenProblem};
@@ -51,7 +52,8 @@ pub struct Config {
     pub forwarding: Forwarding,
     pub limits: Limits,
     pub timeouts: Timeouts,
-    pub drain: Drain,
+    /// How a stop goes. Its limit is always there.
+    pub drain: DrainPlan,
     pub reload: Reload,
     pub admin: Admin,
     pub log: Log,
@@ -120,6 +122,9 @@ pub struct Listener {
     pub proxy_protocol_from: Vec<Network>,
     /// The address may be one that the box does not have (yet): IP_FREEBIND, for an address that moves between two boxes.
     pub freebind: bool,
+    /// The name of the sockets that the supervisor passes for it (`FileDescriptorName=`). Without one they are known by
+    /// their address.
+    pub socket_name: Option<String>,
 }
 
 impl Listener {
@@ -130,6 +135,7 @@ impl Listener {
             scheme,
             proxy_protocol_from: Vec::new(),
             freebind: false,
+            socket_name: None,
         }
     }
 }
@@ -312,6 +318,10 @@ pub struct ApiRules {
     /// Protections in its definition that this version cannot enforce, and without which it is served all the same.
     pub insecure_ignore: Vec<Protection>,
     pub tunnel: Tunnel,
+    /// What `[reload]` says for all, where it is said for this one.
+    pub when_removed: Option<Fate>,
+    pub when_backend_removed: Option<Fate>,
+    pub when_changed: Option<Fate>,
     pub place: Place,
 }
 
@@ -418,33 +428,28 @@ pub struct Timeouts {
     pub close_grace: Duration,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Drain {
-    /// How long `/readyz` says 503 before the listeners close.
-    pub notice: Duration,
-    /// How the ends of open tunnels are spread.
-    pub pace: Pace,
-    /// What peers are told: 1001, or 1012.
-    pub cause: DrainCause,
-    /// What still runs this long after SIGTERM is closed.
-    pub limit: Duration,
-}
-
-/// What a reload means for open tunnels.
+/// When a reload happens by itself, and what it means for open tunnels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reload {
-    pub removed_apis: RemovedApis,
-    /// How the ends of tunnels that are drained are spread.
+    /// Whether a change of any file that the configuration consists of is a reload.
+    pub watch: bool,
+    /// For tunnels of an API that is not there any more.
+    pub removed_apis: Fate,
+    /// For tunnels to a backend that their API does not lead to any more.
+    pub removed_backends: Fate,
+    /// For tunnels of an API whose definition has changed.
+    pub changed_apis: Fate,
+    /// How the ends of tunnels are spread where nothing else is said.
     pub pace: Pace,
 }
 
-/// What becomes of the tunnels of an API, or of one of its backends, that is not there any more.
+/// What becomes of open tunnels when what they were opened by is another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RemovedApis {
-    /// They live on by the rules that they had.
+pub enum Fate {
+    /// They live on; a changed timeout reaches them.
     #[default]
     Keep,
-    Drain,
+    Drain(DrainPlan),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

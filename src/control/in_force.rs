@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use super::reload::Mistakes;
 use crate::catalog::Catalog;
 use crate::config::{Config, Running};
+use crate::snapshot::Snapshot;
 
 /// Complaints that are remembered; the log has all.
 pub const COMPLAINTS_MAX: usize = 100;
@@ -18,6 +19,8 @@ pub const COMPLAINTS_MAX: usize = 100;
 pub struct InForce {
     file: Option<PathBuf>,
     running: Running,
+    /// Connections that the workers were made for.
+    connections_made_for: usize,
     served: RwLock<Served>,
     last_reload: RwLock<Option<LastReload>>,
 }
@@ -38,11 +41,17 @@ pub struct LastReload {
 
 impl InForce {
     /// `file` is what a reload reads again; without one there is none.
-    pub fn new(file: Option<PathBuf>, running: Running, catalog: Arc<Catalog>) -> Self {
+    pub fn new(
+        file: Option<PathBuf>,
+        running: Running,
+        catalog: Arc<Catalog>,
+        connections_made_for: usize,
+    ) -> Self {
         let since = now();
         Self {
             file,
             running,
+            connections_made_for,
             served: RwLock::new(Served { catalog, since }),
             last_reload: RwLock::default(),
         }
@@ -58,6 +67,13 @@ impl InForce {
 
     pub fn catalog(&self) -> Arc<Catalog> {
         self.served().catalog
+    }
+
+    /// As `ringgate diff` compares it.
+    pub fn snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot::of(&self.config(), &self.catalog());
+        snapshot.connections_made_for = self.connections_made_for;
+        snapshot
     }
 
     /// When it came into force.

@@ -1,11 +1,13 @@
 //! The control thread: it answers the admin listener, waits for signals, and leads the way out.
 
 pub mod admin;
+pub mod drains;
 pub mod in_force;
 pub mod reload;
 pub mod resolver;
 pub mod signals;
 mod supervisor;
+pub mod watch;
 
 use std::convert::Infallible;
 use std::io;
@@ -14,20 +16,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::time::Duration;
 
-use futures_channel::mpsc::{Receiver, channel};
+use futures_channel::mpsc::{Receiver, Sender, channel};
 use monoio::time::{sleep, timeout};
 use monoio::{IoUringDriver, RuntimeBuilder};
 
 use self::admin::{Admin, Doors, Operations, Request};
+use self::drains::{Drains, Origin};
 use self::in_force::InForce;
 use self::reload::Reloader;
 use self::signals::{Signal, Signals};
-use crate::config;
 use crate::observe::access_log::AccessLog;
 use crate::observe::registry::Registry;
 use crate::race::{First, race};
 use crate::relay::RelayHandle;
-use crate::relay::drain::{DrainOrder, Progress, Which};
+use crate::relay::drain::{DrainOrder, DrainPlan, Progress, Which};
 use crate::sys;
 
 /// How often the open tunnels are counted during a drain: what a stop may be late by.
@@ -66,6 +68,8 @@ pub trait Workers {
     fn drain(&self, order: &Arc<DrainOrder>);
     /// Tunnels that are open, and those on their way from an edge to its relay.
     fn tunnels_open(&self) -> u64;
+    /// Listeners that are being emptied, and clients who have asked for nothing yet.
+    fn newcomers(&self) -> u64;
     /// Ends the threads, whatever is still open.
     fn stop_now(&self);
     /// Connections accepted since the start.
@@ -85,6 +89,15 @@ pub struct Control<W> {
     pub readiness: Readiness,
     pub reloader: Reloader,
     pub in_force: Arc<InForce>,
+    pub drains: Drains,
+    /// The way to ask the control loop, and its other end.
+    pub asked: Sender<Request>,
+    pub requests: Receiver<Request>,
+}
+
+/// A way to ask the control loop for something, which does not exist yet.
+pub fn requests() -> (Sender<Request>, Receiver<Request>) {
+    channel(REQUESTS_MAX)
 }
 
 /// Serves until a signal has stopped the workers. Returning at all is a success: the process exits with 0.
@@ -110,26 +123,44 @@ impl<W: Workers> Control<W> {
             readiness,
             mut reloader,
             in_force,
+            drains,
+            asked,
+            mut requests,
         } = self;
         let mut signals = signals.listen()?;
-        let (asked, mut requests) = channel(REQUESTS_MAX);
-        let operations = Operations::new(workers.relays(), asked);
+        let operations = Operations::new(workers.relays(), asked, drains.clone());
         let telling = Admin::new(registry, readiness.clone(), operations, in_force);
         // Held to the end: dropping it removes the socket's file.
         let _serving = Rc::new(telling).serve(admin)?;
         supervisor::ready("serving");
-        let signal = wait_for_stop(&mut signals, &mut requests, &access_log, &mut reloader);
-        let chores = race(give_memory_back(&workers), supervisor::watchdog());
-        let stop = match race(signal, chores).await {
-            First::Work(stop) => stop,
-            First::Other(First::Work(never) | First::Other(never)) => match never {},
-        };
-        if stop == Stop::Politely {
+        let work = async {
+            let stop = wait_for_stop(&mut signals, &mut requests, &access_log, &mut reloader).await;
             readiness.set(State::Stopping);
-            supervisor::stopping("draining");
-            drain(&workers, &mut signals, reloader.drain()).await;
+            if stop == Stop::Politely {
+                supervisor::stopping("draining");
+                let plan = *reloader.drain();
+                reloader.abandon();
+                let draining = drain(&workers, &mut signals, &plan, &drains);
+                // What else is asked for is not done any more: dropping a request says so.
+                let refusing = async {
+                    loop {
+                        drop(next_request(&mut requests).await);
+                    }
+                };
+                match race(draining, refusing).await {
+                    First::Work(()) => {}
+                    First::Other(never) => never,
+                }
+            }
+        };
+        let chores = race(supervisor::watchdog(), drains.report());
+        let chores = race(give_memory_back(&workers), chores);
+        match race(work, chores).await {
+            First::Work(()) => {}
+            First::Other(
+                First::Work(never) | First::Other(First::Work(never) | First::Other(never)),
+            ) => match never {},
         }
-        readiness.set(State::Stopping);
         workers.stop_now();
         Ok(())
     }
@@ -154,6 +185,11 @@ async fn wait_for_stop(
             First::Other(First::Work(())) => continue,
             First::Other(First::Other(Request::Reload(reply))) => {
                 reloader.begin_for(reply);
+                continue;
+            }
+            First::Other(First::Other(Request::FilesChanged)) => {
+                tracing::info!("files of the configuration have changed");
+                reloader.begin();
                 continue;
             }
         };
@@ -201,13 +237,13 @@ async fn give_memory_back<W: Workers>(workers: &W) -> Infallible {
 }
 
 /// Ends everything politely: after the notice nobody is let in any more, and open tunnels are closed in turn.
-async fn drain<W: Workers>(workers: &W, signals: &mut Receiver<Signal>, settings: &config::Drain) {
-    let config::Drain {
-        notice,
-        pace,
-        cause,
-        limit,
-    } = *settings;
+async fn drain<W: Workers>(
+    workers: &W,
+    signals: &mut Receiver<Signal>,
+    plan: &DrainPlan,
+    drains: &Drains,
+) {
+    let DrainPlan { notice, limit, .. } = *plan;
     tracing::info!(
         tunnels = workers.tunnels_open(),
         ?notice,
@@ -218,10 +254,21 @@ async fn drain<W: Workers>(workers: &W, signals: &mut Receiver<Signal>, settings
         return cut_short(workers);
     }
     workers.stop_accepting();
-    let order = Arc::new(DrainOrder::new(Which::All, pace, cause));
+    // The notice is over, and the limit is about calls as well.
+    let plan = DrainPlan {
+        notice: Duration::ZERO,
+        limit: None,
+        ..*plan
+    };
+    let order = Arc::new(DrainOrder::new(Which::Everyone, plan, drains::now()));
     workers.drain(&order);
-    let waiting = race(hurried(signals), wait_until_empty(workers, &order));
-    match timeout(limit, waiting).await {
+    drains.add(Origin::Stop, "everything".to_owned(), Arc::clone(&order));
+    let waiting = race(hurried(signals), wait_until_empty(workers));
+    let ended = match limit {
+        Some(limit) => timeout(limit, waiting).await,
+        None => Ok(waiting.await),
+    };
+    match ended {
         Ok(First::Other(())) => {
             let Progress { closed, left, .. } = order.progress();
             tracing::info!(closed, left, "drained");
@@ -246,25 +293,17 @@ async fn hurried(signals: &mut Receiver<Signal>) {
     }
 }
 
-/// How often a drain says how far it is.
-const DRAIN_REPORT: u32 = 50;
+/// How often newcomers are looked for once everybody else has left: two seconds are enough for a handshake.
+const NEWCOMER_POLLS: u32 = 100;
 
-async fn wait_until_empty<W: Workers>(workers: &W, order: &DrainOrder) {
-    let mut polls = 0;
+async fn wait_until_empty<W: Workers>(workers: &W) {
+    let mut patience = NEWCOMER_POLLS;
     loop {
-        let open = workers.tunnels_open();
-        if open == 0 {
-            return;
-        }
-        polls += 1;
-        if polls % DRAIN_REPORT == 0 {
-            let progress = order.progress();
-            let Progress { closed, left, .. } = progress;
-            let waiting = progress.waiting();
-            tracing::info!(open, closed, left, waiting, "draining");
-            supervisor::status(&format!(
-                "draining: {open} open, {closed} told to close, {left} left by themselves, {waiting} waiting"
-            ));
+        if workers.tunnels_open() == 0 {
+            if workers.newcomers() == 0 || patience == 0 {
+                return;
+            }
+            patience -= 1;
         }
         sleep(DRAIN_POLL).await;
     }
@@ -273,8 +312,6 @@ async fn wait_until_empty<W: Workers>(workers: &W, order: &DrainOrder) {
 #[cfg(test)]
 mod tests {
     use std::cell::{Cell, RefCell};
-
-    use futures_channel::mpsc::Sender;
 
     use super::*;
 
@@ -301,6 +338,10 @@ mod tests {
             open
         }
 
+        fn newcomers(&self) -> u64 {
+            0
+        }
+
         fn stop_now(&self) {
             self.calls.borrow_mut().push("stop_now");
         }
@@ -314,10 +355,10 @@ mod tests {
         }
     }
 
-    fn within(limit: Duration) -> config::Drain {
-        config::Drain {
-            limit,
-            ..config::Config::base().drain
+    fn within(limit: Duration) -> DrainPlan {
+        DrainPlan {
+            limit: Some(limit),
+            ..DrainPlan::default()
         }
     }
 
@@ -339,7 +380,8 @@ mod tests {
                 ending: 1,
                 ..Log::default()
             };
-            drain(&workers, &mut signals, &within(Duration::from_secs(60))).await;
+            let plan = within(Duration::from_secs(60));
+            drain(&workers, &mut signals, &plan, &Drains::default()).await;
             assert_eq!(*workers.calls.borrow(), ["stop_accepting", "drain"]);
             assert_eq!(workers.tunnels.get(), 0);
         });
@@ -352,7 +394,8 @@ mod tests {
                 tunnels: Cell::new(3),
                 ..Log::default()
             };
-            drain(&workers, &mut signals, &within(Duration::from_millis(50))).await;
+            let plan = within(Duration::from_millis(50));
+            drain(&workers, &mut signals, &plan, &Drains::default()).await;
             assert_eq!(workers.tunnels_open(), 3);
         });
     }
@@ -366,7 +409,8 @@ mod tests {
             };
             sender.try_send(Signal::Reload).unwrap();
             sender.try_send(Signal::Stop).unwrap();
-            drain(&workers, &mut signals, &within(Duration::from_secs(60))).await;
+            let plan = within(Duration::from_secs(60));
+            drain(&workers, &mut signals, &plan, &Drains::default()).await;
             assert_eq!(workers.tunnels_open(), 3);
         });
     }
@@ -378,7 +422,8 @@ mod tests {
             for signal in [Signal::Reload, Signal::ReopenLogs, Signal::Stop] {
                 sender.try_send(signal).unwrap();
             }
-            let mut reloader = Reloader::new(None, within(Duration::ZERO), Arc::default(), None);
+            let plan = within(Duration::ZERO);
+            let mut reloader = Reloader::new(None, plan, Drains::default(), Arc::default(), None);
             let (_asked, mut requests) = channel(1);
             let stop = wait_for_stop(&mut signals, &mut requests, &log, &mut reloader).await;
             assert_eq!(stop, Stop::Politely);

@@ -8,10 +8,12 @@ use std::thread;
 
 use futures_channel::oneshot;
 
+use super::drains::{Drains, Origin};
 use super::in_force::InForce;
 use super::supervisor;
-use crate::config;
+use crate::config::certificates;
 use crate::observe::metrics::ReloadMetrics;
+use crate::relay::drain::{DrainOrder, DrainPlan};
 
 /// Room for definitions that nest as deep as they may, in a debug build too.
 const LOADER_STACK_BYTES: usize = 8 << 20;
@@ -27,8 +29,17 @@ pub trait Source: Send + 'static {
 pub struct Next {
     /// For people: `12 APIs, 0 warnings`.
     pub summary: String,
-    /// Swaps it in, and says how a stop is to go from now on. Nothing in here may block or fail.
-    pub swap: Box<dyn FnOnce() -> config::Drain + Send>,
+    /// Swaps it in. Nothing in here may block or fail.
+    pub swap: Box<dyn FnOnce() -> Swapped + Send>,
+}
+
+/// What follows from a configuration that has come into force.
+#[derive(Debug)]
+pub struct Swapped {
+    /// How a stop is to go from now on.
+    pub drain: DrainPlan,
+    /// What ends tunnels, and which, for people.
+    pub orders: Vec<(String, Arc<DrainOrder>)>,
 }
 
 impl fmt::Debug for Next {
@@ -57,7 +68,8 @@ enum At {
 pub struct Reloader {
     source: At,
     /// How a stop is to go.
-    drain: config::Drain,
+    drain: DrainPlan,
+    drains: Drains,
     /// Asked for while one was under way, which may have read what has changed since.
     again: bool,
     /// Who waits for the outcome of what is under way, and of what follows it.
@@ -79,13 +91,15 @@ impl fmt::Debug for Reloader {
 impl Reloader {
     pub fn new(
         source: Option<Box<dyn Source>>,
-        drain: config::Drain,
+        drain: DrainPlan,
+        drains: Drains,
         metrics: Arc<ReloadMetrics>,
         in_force: Option<Arc<InForce>>,
     ) -> Self {
         Self {
             source: source.map_or(At::Nowhere, At::Here),
             drain,
+            drains,
             again: false,
             waiting: Vec::new(),
             waiting_again: Vec::new(),
@@ -108,8 +122,14 @@ impl Reloader {
         self.begin();
     }
 
+    /// Waits for nothing any more: those who do are told that the process is stopping, by the end of their channel.
+    pub fn abandon(&mut self) {
+        self.waiting.clear();
+        self.waiting_again.clear();
+    }
+
     /// How a stop is to go, by what runs now.
-    pub fn drain(&self) -> &config::Drain {
+    pub fn drain(&self) -> &DrainPlan {
         &self.drain
     }
 
@@ -171,9 +191,13 @@ impl Reloader {
 
     fn swap(&mut self, next: Next) {
         let Next { summary, swap } = next;
-        self.drain = swap();
-        let generation = self.metrics.succeeded(config::certificates::now());
+        let Swapped { drain, orders } = swap();
+        self.drain = drain;
+        let generation = self.metrics.succeeded(certificates::now());
         tracing::info!(generation, "reloaded: {summary}");
+        for (which, order) in orders {
+            self.drains.add(Origin::Reload, which, order);
+        }
         supervisor::ready(&format!("generation {generation}: {summary}"));
         self.tell(&Ok(summary));
     }
@@ -229,7 +253,10 @@ mod tests {
                 summary: "1 API".to_owned(),
                 swap: Box::new(move || {
                     swapped.fetch_add(1, Relaxed);
-                    Config::base().drain
+                    Swapped {
+                        drain: Config::base().drain,
+                        orders: Vec::new(),
+                    }
                 }),
             })
         }
@@ -249,6 +276,7 @@ mod tests {
             let mut reloader = Reloader::new(
                 Some(Box::new(source)),
                 Config::base().drain,
+                Drains::default(),
                 Arc::clone(&metrics),
                 None,
             );
@@ -272,7 +300,8 @@ mod tests {
 
     #[test]
     fn without_a_file_nothing_is_reloaded() {
-        let mut reloader = Reloader::new(None, Config::base().drain, Arc::default(), None);
+        let plan = Config::base().drain;
+        let mut reloader = Reloader::new(None, plan, Drains::default(), Arc::default(), None);
         reloader.begin();
         assert!(matches!(reloader.source, At::Nowhere));
     }

@@ -2,14 +2,26 @@
 //! nothing is sent.
 #![forbid(unsafe_code)]
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::time::Duration;
 
 use monoio::time::sleep;
 use sd_notify::NotifyState;
 
+thread_local! {
+    /// What the line of status says while nothing is under way. The control thread alone talks to the supervisor.
+    static RESTING: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
 pub(super) fn ready(status: &str) {
+    RESTING.set(status.to_owned());
     tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
+/// What is under way is over.
+pub(super) fn rest() {
+    RESTING.with_borrow(|status| tell(&[NotifyState::Status(status)]));
 }
 
 /// A reload has begun; `ready` ends it.
@@ -22,6 +34,7 @@ pub(super) fn reloading() {
 }
 
 pub(super) fn stopping(status: &str) {
+    RESTING.set(status.to_owned());
     tell(&[NotifyState::Stopping, NotifyState::Status(status)]);
 }
 

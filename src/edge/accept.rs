@@ -19,7 +19,7 @@ use super::listen::Listener;
 use super::record::Sent;
 use super::refuse::{Last, write_error};
 use super::stream::Stream;
-use super::{Began, Edge, Origin, Peer, wall_clock};
+use super::{Began, Edge, InProgress, Origin, Peer, wall_clock};
 use crate::close::CloseReason;
 use crate::config::Scheme;
 use crate::connections::Place;
@@ -193,6 +193,8 @@ impl Accepting {
             stream: Stream::new(socket)?,
             peer,
             place,
+            // Counted before its task runs, so that nobody takes the edge for empty meanwhile.
+            newcomer: Some(InProgress::newcomer(&self.edge)),
         })
     }
 

@@ -12,7 +12,7 @@ use super::pool::Buffer;
 use super::proxy_header::{self, Introduced};
 use super::request::{self, Heard, Request};
 use super::stream::Stream;
-use super::{Began, Edge, Peer, call, refuse, upgrade};
+use super::{Began, Edge, InProgress, Peer, call, refuse, upgrade};
 use crate::close::{CloseReason, Deadline};
 use crate::config::Scheme;
 use crate::connections::Place;
@@ -26,6 +26,8 @@ pub(super) struct Client {
     pub(super) stream: Stream,
     pub(super) peer: Peer,
     pub(super) place: Place,
+    /// Until its first request has been answered.
+    pub(super) newcomer: Option<InProgress>,
 }
 
 /// Counts a connection of the edge for as long as it is one.
@@ -74,10 +76,13 @@ pub(super) async fn serve(edge: Rc<Edge>, mut client: Client, door: Rc<Door>) {
         match request::hear(&edge, &client, &mut buf, first.take()).await {
             Heard::Nothing => return client.stream.close(&edge.scratch).await,
             Heard::Wrong(began, reason) => return refuse::last(&edge, client, began, reason).await,
-            Heard::Request(request) => match answer(&edge, client, buf, request).await {
-                Some((next, rest)) => (client, buf) = (next, rest),
-                None => return,
-            },
+            Heard::Request(request) => {
+                let Some(rest) = answer(&edge, client, buf, request).await else {
+                    return;
+                };
+                (client, buf) = rest;
+                client.newcomer = None;
+            }
         }
     }
 }

@@ -23,8 +23,15 @@ const PORTS_TRIED: u16 = 100;
 pub struct Listener {
     /// With its real port.
     config: config::Listener,
+    sockets: Sockets,
+}
+
+#[derive(Debug)]
+enum Sockets {
     /// Bound and never listening: it keeps the address without being given connections that nobody would accept.
-    _reservation: Socket,
+    Reserved { _reservation: Socket },
+    /// Opened by the supervisor, and listening: never empty.
+    Passed(Vec<Socket>),
 }
 
 impl Listener {
@@ -41,9 +48,40 @@ impl Listener {
         &self.config.proxy_protocol_from
     }
 
-    /// A listening socket for one worker, with what the listener means.
-    pub fn open_for_worker(&self) -> io::Result<Opened> {
-        Ok(Opened(self.open()?, Door::new(self)))
+    /// What somebody else has opened and keeps open, whether we want it or not.
+    pub fn is_passed(&self) -> bool {
+        matches!(self.sockets, Sockets::Passed(_))
+    }
+
+    /// The listening sockets of one worker out of `workers`, with what the listener means.
+    pub fn open_for_worker(&self, index: usize, workers: usize) -> io::Result<Vec<Opened>> {
+        let opened = |socket| Opened(socket, Door::new(self));
+        let Sockets::Passed(passed) = &self.sockets else {
+            return Ok(vec![opened(self.open()?)]);
+        };
+        // Every worker has one, and every socket somebody: where there are fewer of either, they are shared.
+        let first = index % passed.len().max(1);
+        let own = passed.iter().skip(first).step_by(workers.max(1));
+        own.map(|socket| socket.try_clone().map(opened)).collect()
+    }
+
+    /// The address of `wanted`, on sockets that listen there already.
+    pub(super) fn of_passed(wanted: &config::Listener, sockets: Vec<Socket>) -> io::Result<Self> {
+        for socket in &sockets {
+            socket.set_nonblocking(true)?;
+            socket.set_cloexec(true)?;
+            socket.set_tcp_nodelay(true)?;
+        }
+        let address = sockets.first().map(Socket::local_addr).transpose()?;
+        let address = address.and_then(|address| address.as_socket());
+        let config = config::Listener {
+            address: address.ok_or(io::ErrorKind::AddrNotAvailable)?,
+            ..wanted.clone()
+        };
+        Ok(Self {
+            config,
+            sockets: Sockets::Passed(sockets),
+        })
     }
 
     /// A socket of a worker's own that listens on this address.
@@ -79,7 +117,9 @@ pub fn bind_again(wanted: &config::Listener) -> io::Result<Listener> {
     };
     Ok(Listener {
         config,
-        _reservation: reservation,
+        sockets: Sockets::Reserved {
+            _reservation: reservation,
+        },
     })
 }
 

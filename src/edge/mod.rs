@@ -19,6 +19,7 @@ mod cors;
 mod fields;
 mod forward;
 mod listen;
+mod passed;
 mod patience;
 mod phrase;
 mod pool;
@@ -66,6 +67,7 @@ use crate::tls::TlsConfigs;
 pub use crate::connections::Connections;
 pub(crate) use listen::BACKLOG;
 pub use listen::{Listener, bind, bind_again, bind_from};
+pub use passed::{Passed, match_up};
 
 use accept::Door;
 use call::IdleBackends;
@@ -101,18 +103,22 @@ pub fn prepare(
     relay: RelayHandle,
     metrics: Arc<EdgeMetrics>,
 ) -> io::Result<(EdgeHandle, Prepared)> {
-    let doors = listeners.iter().map(Listener::open_for_worker);
-    let doors = doors.collect::<io::Result<Vec<_>>>()?;
+    let mut doors = Vec::new();
+    for listener in listeners {
+        doors.extend(listener.open_for_worker(core.index, core.of)?);
+    }
     let (wake, woken) = StdUnixStream::pair()?;
     wake.set_nonblocking(true)?;
     woken.set_nonblocking(true)?;
     let (commands, told) = channel();
     let on_their_way = Arc::new(AtomicU64::new(0));
+    let newcomers = Arc::new(AtomicU64::new(0));
     let prepared = Prepared {
         core,
         doors,
         mailbox: Mailbox { told, woken },
         on_their_way: Arc::clone(&on_their_way),
+        newcomers: Arc::clone(&newcomers),
         live: Live::new(&shared.generation),
         resolver: shared.resolver.clone(),
         log: shared.access_log.clone(),
@@ -125,6 +131,7 @@ pub fn prepare(
         commands,
         wake: Arc::new(wake),
         on_their_way,
+        newcomers,
     };
     Ok((handle, prepared))
 }
@@ -164,6 +171,7 @@ pub struct EdgeHandle {
     commands: Sender<Command>,
     wake: Arc<StdUnixStream>,
     on_their_way: Arc<AtomicU64>,
+    newcomers: Arc<AtomicU64>,
 }
 
 impl EdgeHandle {
@@ -185,6 +193,11 @@ impl EdgeHandle {
     /// Requests that have not got all of their answer: calls, and what may still become a tunnel.
     pub fn on_their_way(&self) -> u64 {
         self.on_their_way.load(Relaxed)
+    }
+
+    /// Listeners that are open or being emptied, and clients whose first request has not been answered.
+    pub fn newcomers(&self) -> u64 {
+        self.newcomers.load(Relaxed)
     }
 
     fn tell(&self, command: Command) {
@@ -209,6 +222,7 @@ pub struct Prepared {
     doors: Vec<Opened>,
     mailbox: Mailbox,
     on_their_way: Arc<AtomicU64>,
+    newcomers: Arc<AtomicU64>,
     live: Live,
     resolver: Resolver,
     log: AccessLog,
@@ -272,6 +286,7 @@ impl Prepared {
             relay: self.relay,
             metrics: self.metrics,
             on_their_way: self.on_their_way,
+            newcomers: self.newcomers,
             turn: Cell::new(0),
             idle: Cell::new(0),
             stopping: Cell::new(false),
@@ -288,8 +303,14 @@ impl Doors {
     fn open(&mut self, edge: &Rc<Edge>, Opened(socket, door): Opened) -> io::Result<()> {
         let (stop, stopped) = oneshot::channel();
         let address = door.address;
+        let waiting = InProgress::newcomer(edge);
         let listener = accept::listener(socket)?;
-        monoio::spawn(accept::accept(Rc::clone(edge), listener, door, stopped));
+        let accepting = accept::accept(Rc::clone(edge), listener, door, stopped);
+        monoio::spawn(async move {
+            accepting.await;
+            // Whoever waited at the listener is in.
+            drop(waiting);
+        });
         self.0.push((address, stop));
         Ok(())
     }
@@ -372,6 +393,7 @@ struct Edge {
     relay: RelayHandle,
     metrics: Arc<EdgeMetrics>,
     on_their_way: Arc<AtomicU64>,
+    newcomers: Arc<AtomicU64>,
     pool: Rc<Pool>,
     scratch: Scratch,
     idle_backends: IdleBackends,
@@ -420,9 +442,14 @@ impl Edge {
         turn
     }
 
-    /// Waits for the requests that are being served; who is between two requests is not waited for.
+    /// Waits for the listeners to be emptied and for the requests that are being served; who is between two requests is not
+    /// waited for.
     async fn finish(&self, inbox: &mut Inbox) {
-        while self.metrics.connections.value() > self.idle.get() {
+        let busy = || {
+            let newcomers = self.newcomers.load(Relaxed);
+            newcomers > 0 || self.metrics.connections.value() > self.idle.get()
+        };
+        while busy() {
             let check = crate::race::race(inbox.next(), sleep(STOP_CHECK)).await;
             if let crate::race::First::Work(Command::Stop) = check {
                 return;
@@ -454,13 +481,23 @@ impl Edge {
     }
 }
 
-/// Counts a request that has not got all of its answer: a drain waits for it.
+/// Counts what a drain waits for.
 struct InProgress(Arc<AtomicU64>);
 
 impl InProgress {
+    /// A request that has not got all of its answer.
     fn new(edge: &Edge) -> Self {
-        edge.on_their_way.fetch_add(1, Relaxed);
-        Self(Arc::clone(&edge.on_their_way))
+        Self::count(&edge.on_their_way)
+    }
+
+    /// Somebody who may not have been able to ask yet.
+    fn newcomer(edge: &Edge) -> Self {
+        Self::count(&edge.newcomers)
+    }
+
+    fn count(counter: &Arc<AtomicU64>) -> Self {
+        counter.fetch_add(1, Relaxed);
+        Self(Arc::clone(counter))
     }
 }
 

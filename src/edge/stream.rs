@@ -28,7 +28,7 @@ use tls::Tls;
 /// RFC 9112 §9.6: how long, and for how many bytes, a connection is read on after our last word, so that the peer's
 /// kernel does not throw that word away.
 const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES_MAX: usize = 64 << 10;
+const LINGER_BYTES_MAX: usize = 16 << 20;
 
 /// One read takes at most this much: a large TLS record, and then some.
 const SCRATCH_BYTES: usize = 32 << 10;

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -65,6 +65,8 @@ pub struct Question {
     pub sort: Sort,
     /// How many of the first are told; the others are counted. One relay holds no more than these.
     pub most: usize,
+    /// Those that fit are counted by what they live by, and not listed.
+    pub count_only: bool,
 }
 
 /// One open tunnel at the moment it was looked at.
@@ -119,6 +121,8 @@ pub struct Listed {
     pub tunnels: Vec<TunnelInfo>,
     /// Tunnels that fit beyond these.
     pub more: usize,
+    /// Where they are only counted: policies by their address.
+    pub counts: HashMap<usize, (Arc<TunnelPolicy>, u64)>,
 }
 
 /// A question under way.
@@ -140,6 +144,7 @@ impl Listing {
             found: Listed {
                 tunnels: Vec::with_capacity(question.most),
                 more: 0,
+                counts: HashMap::new(),
             },
             kept: BinaryHeap::with_capacity(question.most),
             question,
@@ -154,8 +159,19 @@ impl Listing {
     }
 
     pub(super) fn look_at(&mut self, info: TunnelInfo) {
-        let Question { filter, sort, most } = &*self.question;
+        let Question {
+            filter,
+            sort,
+            most,
+            count_only,
+        } = &*self.question;
         if !filter.fits(&info) {
+            return;
+        }
+        if *count_only {
+            let policy = info.policy;
+            let by = Arc::as_ptr(&policy).addr();
+            self.found.counts.entry(by).or_insert((policy, 0)).1 += 1;
             return;
         }
         let key = sort.key(&info);
@@ -199,6 +215,8 @@ mod tests {
                 group: String::new(),
                 environment: String::new(),
                 backend: String::new(),
+                address: String::new(),
+                version: 0,
                 idle_timeout: Duration::ZERO,
                 idle_end: IdleEnd::Close,
                 frames: FrameMode::Strict,

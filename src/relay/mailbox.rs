@@ -23,8 +23,8 @@ pub(super) enum Command {
     Adopt(Box<Tunnel>),
     /// Close frames to tunnels, in turn.
     Drain(Arc<DrainOrder>),
-    /// Other rules for open tunnels.
-    Change(Arc<PolicyChanges>),
+    /// Other rules for open tunnels, and the end of some.
+    Change(Arc<PolicyChanges>, Vec<Arc<DrainOrder>>),
     /// Other bounds for all tunnels.
     Limit(Limits),
     /// Which tunnels are open?
@@ -96,9 +96,9 @@ impl RelayHandle {
         self.tell(Command::Drain(order));
     }
 
-    /// Has open tunnels live by other rules.
-    pub fn change(&self, changes: Arc<PolicyChanges>) {
-        self.tell(Command::Change(changes));
+    /// Has open tunnels live by other rules, and some closed: `orders` go by the rules from before.
+    pub fn change(&self, changes: Arc<PolicyChanges>, orders: Vec<Arc<DrainOrder>>) {
+        self.tell(Command::Change(changes, orders));
     }
 
     /// Has all tunnels live within other bounds, as far as these can change: what memory was set aside for stays.

@@ -109,7 +109,7 @@ impl Prepared {
         let mut adopt_per_turn = limits.adopt_per_turn;
         let (mut busy, mut stopping) = (false, false);
         while !(stopping && relay.is_empty()) {
-            relay.sleep(busy || relay.is_listing())?;
+            relay.sleep(busy || relay.is_walking())?;
             busy |= relay.work(now());
             if !busy {
                 continue;
@@ -119,7 +119,7 @@ impl Prepared {
                 match commands.try_recv() {
                     Ok(Command::Adopt(tunnel)) => relay.adopt(*tunnel),
                     Ok(Command::Drain(order)) => relay.drain(order),
-                    Ok(Command::Change(changes)) => relay.change(changes),
+                    Ok(Command::Change(changes, orders)) => relay.change(changes, orders),
                     Ok(Command::Limit(limits)) => {
                         adopt_per_turn = limits.adopt_per_turn;
                         relay.limit(bounds(&limits));

@@ -35,12 +35,38 @@ pub struct TunnelPolicy {
     pub environment: String,
     /// Which of the API's backends: the name of a backend policy, empty for the default one.
     pub backend: String,
+    /// Where that backend is, as its definition says it; empty where it has several addresses.
+    pub address: String,
+    /// Tells versions of the API's definition apart.
+    pub version: u64,
     /// Nothing relayed for this long ends the tunnel (spec 1.4).
     pub idle_timeout: Duration,
     pub idle_end: IdleEnd,
     pub frames: FrameMode,
     /// Most wire bytes of one message, 0 for no limit; more ends the tunnel with 1009.
     pub message_bytes_max: u64,
+}
+
+/// Some policies, for quick look-up by identity.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policies(Vec<Arc<TunnelPolicy>>);
+
+impl Policies {
+    pub fn new(mut policies: Vec<Arc<TunnelPolicy>>) -> Self {
+        policies.sort_unstable_by_key(Arc::as_ptr);
+        Self(policies)
+    }
+
+    pub fn contains(&self, policy: &Arc<TunnelPolicy>) -> bool {
+        let known = |known: &Arc<TunnelPolicy>| Arc::as_ptr(known);
+        self.0
+            .binary_search_by_key(&Arc::as_ptr(policy), known)
+            .is_ok()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<TunnelPolicy>> {
+        self.0.iter()
+    }
 }
 
 /// Policies that open tunnels live by, and those that take their place.

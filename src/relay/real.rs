@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::drain::{DrainOrder, Pace, Which};
+use super::drain::{DrainOrder, DrainPlan, Which};
 use super::policy::{FrameMode, IdleEnd, TunnelPolicy};
 use super::{Endpoint, Limits, RelayHandle, Tunnel, prepare};
-use crate::close::DrainCause;
 use crate::config::Scheme;
 use crate::observe::access_log::{AccessLog, TunnelFacts};
 use crate::observe::metrics::RelayMetrics;
@@ -65,6 +64,8 @@ impl Running {
             group: "DEFAULT".into(),
             environment: "RELEASE".into(),
             backend: String::new(),
+            address: String::new(),
+            version: 0,
             idle_timeout: Duration::from_secs(60),
             idle_end: IdleEnd::Close,
             frames: FrameMode::Strict,
@@ -190,8 +191,8 @@ fn drain_tells_both_sides() {
     backend.read_exact(&mut ping).unwrap();
     relay.handle.drain(Arc::new(DrainOrder::new(
         Which::All,
-        Pace::default(),
-        DrainCause::Stop,
+        DrainPlan::default(),
+        super::now(),
     )));
     let mut close = [0; 4];
     client.read_exact(&mut close).unwrap();
@@ -305,8 +306,8 @@ fn tls_carries_messages(tls13: bool) {
     }
     relay.handle.drain(Arc::new(DrainOrder::new(
         Which::All,
-        Pace::default(),
-        DrainCause::Stop,
+        DrainPlan::default(),
+        super::now(),
     )));
     let mut close = [0; 4];
     client.read_exact(&mut close).unwrap();

@@ -39,7 +39,7 @@ impl Tick {
 }
 
 /// The bounds that every tunnel of a relay lives by.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Bounds {
     /// Bytes that one direction may hold before its source has to wait.
     pub(super) half_bytes_max: usize,

@@ -12,12 +12,12 @@ use super::drain::{Drain, DrainOrder, Target};
 use super::handover::{Endpoint, Tunnel as NewTunnel};
 use super::listing::{Listing, SLOTS_PER_TURN, TunnelInfo};
 use super::mailbox::Permit;
-use super::policy::PolicyChanges;
+use super::policy::{PolicyChanges, TunnelPolicy};
 use super::report::{REPORTS_PER_TURN, Reports};
 use super::shelf::{Batches, Bounds, Context, Shelf, Tick};
 use super::tunnel::{Action, Early, Reset, Start, Tunnel};
 use crate::buffer::OwnedPool;
-use crate::close::{CloseReason, Side};
+use crate::close::{CloseReason, DrainCause, Side};
 use crate::observe::access_log::{AccessLog, SoFar, Traffic, TunnelFacts};
 use crate::observe::metrics::RelayMetrics;
 use crate::observe::request_id::RequestId;
@@ -56,10 +56,21 @@ pub(super) struct Relay<R> {
     drains: Vec<Drain>,
     /// What the latest reload changed, for tunnels that come by what was before it.
     changes: Option<Arc<PolicyChanges>>,
+    /// What open tunnels have to be told after reloads, oldest first, each with the slot to go on with: a few slots a turn, so
+    /// that no message waits for it.
+    revisions: VecDeque<(Revision, usize)>,
     /// Questions about open tunnels, oldest first.
     listings: VecDeque<Listing>,
     /// The last tick at which waiting bytes were copied out of the provided buffers.
     spilled_at: Tick,
+}
+
+/// What concerns all open tunnels.
+enum Revision {
+    /// Other rules, by which their next look at the time may come earlier.
+    Rules(Arc<PolicyChanges>),
+    /// Other bounds: a deadline may have moved.
+    Bounds,
 }
 
 struct Slot {
@@ -96,6 +107,26 @@ struct Record {
     facts: TunnelFacts,
     opened: Instant,
     _permit: Option<Permit>,
+    /// The orders that it is to end by.
+    orders: Vec<Ordered>,
+}
+
+/// A tunnel's part in an order.
+struct Ordered {
+    order: Arc<DrainOrder>,
+    /// Its turn has come.
+    told: bool,
+}
+
+impl Record {
+    fn mark_told(&mut self, order: &DrainOrder) {
+        let it = |ordered: &&mut Ordered| std::ptr::eq(Arc::as_ptr(&ordered.order), order);
+        if let Some(ordered) = self.orders.iter_mut().find(it)
+            && !std::mem::replace(&mut ordered.told, true)
+        {
+            order.count_closed();
+        }
+    }
 }
 
 /// A tunnel's parts once its sockets belong to the ring.
@@ -143,6 +174,7 @@ impl<R: Ring> Relay<R> {
             starved: Vec::new(),
             drains: Vec::new(),
             changes: None,
+            revisions: VecDeque::new(),
             listings: VecDeque::new(),
             spilled_at: Tick(0),
         }
@@ -179,6 +211,7 @@ impl<R: Ring> Relay<R> {
         self.handle_timers();
         self.report();
         self.end_drained();
+        self.revise();
         self.look_through();
         self.feed_starved();
         self.relieve_pressure();
@@ -236,6 +269,7 @@ impl<R: Ring> Relay<R> {
             permit,
         } = new;
         // It may have been agreed on while a reload was under way.
+        let came_by = Arc::clone(&policy);
         if let Some(newer) = self.changes.as_ref().and_then(|c| c.successor(&policy)) {
             policy = Arc::clone(newer);
             facts.policy = Arc::clone(newer);
@@ -244,13 +278,14 @@ impl<R: Ring> Relay<R> {
         let (client, client_early) = self.take_endpoint(client);
         let (backend, backend_early) = self.take_endpoint(backend);
         let tunnel = Tunnel::new(client, backend, extensions, policy, series, now);
-        self.insert(Adopted {
+        let target = self.insert(Adopted {
             tunnel,
             client: client_early,
             backend: backend_early,
             facts,
             permit: Some(permit),
         });
+        self.join_drain(target, &came_by);
     }
 
     fn take_endpoint(&mut self, endpoint: Endpoint) -> (Start, Early) {
@@ -274,7 +309,7 @@ impl<R: Ring> Relay<R> {
         )
     }
 
-    pub(super) fn insert(&mut self, adopted: Adopted) {
+    pub(super) fn insert(&mut self, adopted: Adopted) -> Target {
         let Adopted {
             tunnel,
             client,
@@ -290,6 +325,7 @@ impl<R: Ring> Relay<R> {
             facts,
             opened: self.now,
             _permit: permit,
+            orders: Vec::new(),
         });
         let key = self.slots.insert(Slot {
             tunnel,
@@ -305,14 +341,33 @@ impl<R: Ring> Relay<R> {
             tunnel.begin(Side::Backend, backend, cx);
             tunnel.begin(Side::Client, client, cx);
         });
-        let target = Target {
+        Target {
             slot,
             generation: self.generation,
+        }
+    }
+
+    /// Gives a newcomer its turn, if there is an order that it comes into.
+    pub(super) fn join_drain(&mut self, target: Target, came_by: &Arc<TunnelPolicy>) {
+        let concerns = |drain: &&mut Drain| drain.includes_newcomer(came_by);
+        let Some(drain) = self.drains.iter_mut().find(concerns) else {
+            return;
         };
-        let newcomers_too = |drain: &&mut Drain| drain.order.is_about_all();
-        if let Some(drain) = self.drains.iter_mut().find(newcomers_too) {
-            drain.add(target);
-            self.end_drained();
+        drain.add(target);
+        let order = Arc::clone(&drain.order);
+        self.enlist(target, &order);
+        self.end_drained();
+    }
+
+    /// Notes in a tunnel which order it is to end by.
+    fn enlist(&mut self, target: Target, order: &Arc<DrainOrder>) {
+        if let Some(slot) = self.slots.get_mut(target.slot as usize) {
+            let orders = &mut slot.record.orders;
+            orders.retain(|ordered| !ordered.order.is_cancelled());
+            orders.push(Ordered {
+                order: Arc::clone(order),
+                told: false,
+            });
         }
     }
 
@@ -325,26 +380,60 @@ impl<R: Ring> Relay<R> {
             };
             order.includes(&slot.record.facts).then_some(target)
         };
-        let targets = self.slots.iter().filter_map(target).collect();
+        let targets: Vec<_> = self.slots.iter().filter_map(target).collect();
+        for target in &targets {
+            self.enlist(*target, &order);
+        }
         let seed = (self.shelf.mask)();
         self.drains.push(Drain::new(order, targets, self.now, seed));
         self.end_drained();
     }
 
-    /// Has open tunnels live by other rules. Their next look at the time is moved where it has to come earlier.
-    pub(super) fn change(&mut self, changes: Arc<PolicyChanges>) {
-        for slot in self.keys() {
-            let Some(entry) = self.slots.get_mut(slot as usize) else {
-                continue;
-            };
-            let facts = &mut entry.record.facts;
-            let Some(policy) = changes.successor(&facts.policy) else {
-                continue;
-            };
+    /// Has open tunnels live by other rules. Their next look at the time is moved where it has to come earlier. `orders`
+    /// are about tunnels by the rules that they had.
+    pub(super) fn change(&mut self, changes: Arc<PolicyChanges>, orders: Vec<Arc<DrainOrder>>) {
+        // The orders know tunnels by what they live by once all that was changed before has reached them.
+        while self.revise() {}
+        self.drains.iter_mut().for_each(Drain::close_to_newcomers);
+        self.drains.retain(|drain| !drain.is_over());
+        for order in orders {
+            self.drain(order);
+        }
+        self.changes = (!changes.is_empty()).then(|| Arc::clone(&changes));
+        if !changes.is_empty() {
+            let revision = Revision::Rules(changes);
+            self.revisions.push_back((revision, 0));
+        }
+    }
+
+    /// Goes on with the oldest revision; `false` if there is none.
+    fn revise(&mut self) -> bool {
+        let Some((revision, from)) = self.revisions.pop_front() else {
+            return false;
+        };
+        let to = from + SLOTS_PER_TURN;
+        for key in from..to.min(self.slots.capacity()) {
+            self.revise_slot(key, &revision);
+        }
+        if to < self.slots.capacity() {
+            self.revisions.push_front((revision, to));
+        }
+        true
+    }
+
+    fn revise_slot(&mut self, key: usize, revision: &Revision) {
+        let (Some(entry), Ok(slot)) = (self.slots.get_mut(key), u32::try_from(key)) else {
+            return;
+        };
+        let Revision::Rules(changes) = revision else {
+            self.with(slot, |_, _| ());
+            return;
+        };
+        let facts = &mut entry.record.facts;
+        if let Some(policy) = changes.successor(&facts.policy) {
             facts.policy = Arc::clone(policy);
             self.with(slot, |tunnel, _| tunnel.live_by(Arc::clone(policy)));
         }
-        self.changes = (!changes.is_empty()).then_some(changes);
     }
 
     /// Ends the tunnels whose turn has come.
@@ -358,26 +447,47 @@ impl<R: Ring> Relay<R> {
             while let Some(target) = drain.pop(now) {
                 self.end_in_turn(target, &drain.order);
             }
+            for target in drain.cut(now) {
+                self.cut(target, &drain.order);
+            }
         }
         drains.retain(|drain| !drain.is_over());
         self.drains = drains;
     }
 
     fn end_in_turn(&mut self, target: Target, order: &DrainOrder) {
-        let slot = self.slots.get(target.slot as usize);
-        if slot.is_none_or(|slot| slot.generation != target.generation) {
-            return order.count_left();
-        }
-        order.count_closed();
+        // Who is on the way out already leaves by itself.
+        let Some(slot) = self
+            .slot_of(target)
+            .filter(|slot| !slot.tunnel.is_closing())
+        else {
+            return;
+        };
+        slot.record.mark_told(order);
         let reason = CloseReason::Drained(order.cause());
         self.with(target.slot, |tunnel, cx| tunnel.end_with(reason, cx));
     }
 
-    /// Sets other bounds. Each tunnel looks at them anew, since a deadline may have moved.
+    fn cut(&mut self, target: Target, order: &DrainOrder) {
+        let Some(slot) = self.slot_of(target) else {
+            return;
+        };
+        slot.record.mark_told(order);
+        let reason = CloseReason::Drained(order.cause());
+        self.with(target.slot, |tunnel, cx| tunnel.end_now(reason, cx));
+    }
+
+    /// The slot, if it still has the tunnel that was meant.
+    fn slot_of(&mut self, target: Target) -> Option<&mut Slot> {
+        let slot = self.slots.get_mut(target.slot as usize)?;
+        (slot.generation == target.generation).then_some(slot)
+    }
+
+    /// Sets other bounds. Each tunnel looks at them anew.
     pub(super) fn limit(&mut self, bounds: Bounds) {
-        self.shelf.bounds = bounds;
-        for slot in self.keys() {
-            self.with(slot, |_, _| ());
+        if self.shelf.bounds != bounds {
+            self.shelf.bounds = bounds;
+            self.revisions.push_back((Revision::Bounds, 0));
         }
     }
 
@@ -395,9 +505,9 @@ impl<R: Ring> Relay<R> {
         self.listings.push_back(listing);
     }
 
-    /// Whether somebody waits for an answer.
-    pub(super) fn is_listing(&self) -> bool {
-        !self.listings.is_empty()
+    /// Whether there are slots to be looked at in the next turn: for an answer, or after a reload.
+    pub(super) fn is_walking(&self) -> bool {
+        !self.listings.is_empty() || !self.revisions.is_empty()
     }
 
     /// Goes on with the oldest question.
@@ -435,7 +545,8 @@ impl<R: Ring> Relay<R> {
     /// Ends every tunnel at once.
     pub(super) fn stop(&mut self) {
         for slot in self.keys() {
-            self.with(slot, |tunnel, cx| tunnel.end_now(cx));
+            let reason = CloseReason::Drained(DrainCause::Stop);
+            self.with(slot, |tunnel, cx| tunnel.end_now(reason, cx));
         }
     }
 
@@ -664,6 +775,13 @@ impl<R: Ring> Relay<R> {
         let Some(Slot { tunnel, record, .. }) = self.slots.try_remove(slot as usize) else {
             return;
         };
+        for Ordered { order, told } in &record.orders {
+            if *told {
+                order.count_ended();
+            } else {
+                order.count_left();
+            }
+        }
         self.reports.end(slot);
         let reason = tunnel.reason();
         let so_far = self.so_far(&tunnel, &record);

@@ -14,6 +14,13 @@ pub(crate) struct Orchestration {
 }
 
 impl Orchestration {
+    /// Everything that matters to a call.
+    pub(in crate::catalog) fn told(&self) -> impl std::fmt::Debug {
+        let rules = self.rules.iter();
+        let rules: Vec<_> = rules.map(|rule| (&rule.target, &rule.strategy)).collect();
+        (self.parameter, rules)
+    }
+
     /// The new parameter and its value. An empty input counts as none.
     pub(super) fn result(
         &self,

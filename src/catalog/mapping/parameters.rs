@@ -18,6 +18,19 @@ pub(crate) struct Parameter {
 }
 
 impl Parameter {
+    /// Everything that matters to a call.
+    pub(in crate::catalog) fn told(&self) -> impl std::fmt::Debug {
+        let definition = &self.definition;
+        (
+            &definition.name,
+            definition.location,
+            &definition.kind,
+            definition.required,
+            &definition.default,
+            definition.pass_through,
+        )
+    }
+
     /// The value that is mapped, and whether it is the default. Of several values the first is it, but none may be what
     /// the API does not allow, since a backend may take another one.
     pub(super) fn value<'a>(

@@ -44,6 +44,11 @@ pub(super) enum Test {
 }
 
 impl Policy {
+    /// When it applies.
+    pub(in crate::catalog) fn told(&self) -> impl std::fmt::Debug {
+        (self.effect, &self.conditions)
+    }
+
     /// Without conditions it takes no call, for whoever wrote it meant some and not all.
     pub(super) fn takes(&self, matched: &Matched<'_>, call: &Call<'_>, seen: &Seen<'_>) -> bool {
         let mut held = self

@@ -178,6 +178,8 @@ fn forward(path: Option<&str>, backend_path: BackendPath) -> Result<Catalog, Str
             group: DEFAULT_GROUP.to_owned(),
             environment: RELEASE.to_owned(),
             backend: String::new(),
+            address: String::new(),
+            version: 0,
             idle_timeout: Duration::from_secs(60),
             idle_end: IdleEnd::Close,
             frames: FrameMode::Strict,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::addresses::{addresses, client_address, proxies};
-use super::settings::tunnel;
+use super::settings::{fate, tunnel};
 use super::{CertificateFiles, DefinitionFiles, Reader, set};
 use crate::catalog::{DEFAULT_GROUP, RELEASE};
 use crate::config::{ApiRules, Environment, Listener, PathEscapes, Protection, Scheme};
@@ -93,6 +93,18 @@ impl Reader {
         let freebind = table
             .take("freebind")
             .and_then(|item| item.boolean(complaints));
+        let socket_name = table.take("socket_name").and_then(|item| {
+            // systemd.socket(5): what `FileDescriptorName=` may be.
+            let valid = |text: &str| {
+                (1..=255).contains(&text.len())
+                    && text.bytes().all(|b| b.is_ascii_graphic() && b != b':')
+            };
+            item.parsed(
+                "the `FileDescriptorName=` of a socket unit",
+                |text| valid(text).then(|| text.to_owned()),
+                complaints,
+            )
+        });
         let (Some(address), Some(item), Some(scheme), Some(proxy_protocol_from)) =
             (parsed, address, scheme, proxies)
         else {
@@ -112,6 +124,7 @@ impl Reader {
             scheme,
             proxy_protocol_from,
             freebind: freebind.unwrap_or(false),
+            socket_name,
         });
     }
 
@@ -296,6 +309,14 @@ impl Reader {
         };
         let mut rules = self.draft.config.tunnel;
         tunnel(&mut rules, table, complaints);
+        let pace = self.draft.config.reload.pace;
+        let mut fate_at = |key| {
+            let item = table.take(key)?;
+            fate(&item, pace, complaints)
+        };
+        let when_removed = fate_at("when_removed");
+        let when_backend_removed = fate_at("when_backend_removed");
+        let when_changed = fate_at("when_changed");
         let (Some(name), Some(group)) = (name, group) else {
             return;
         };
@@ -312,6 +333,9 @@ impl Reader {
             group: group.to_owned(),
             insecure_ignore,
             tunnel: rules,
+            when_removed,
+            when_backend_removed,
+            when_changed,
             place,
         });
     }

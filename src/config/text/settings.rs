@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::addresses::{addresses, networks};
 use super::{Reader, set};
 use crate::close::DrainCause;
-use crate::config::{ForwardedFor, HostSent, Limits, OnUnsupported, RemovedApis, Tunnel};
-use crate::document::{Complaints, Item, Place, Table};
-use crate::relay::drain::Pace;
+use crate::config::{Fate, ForwardedFor, HostSent, Limits, OnUnsupported, Tunnel};
+use crate::document::{Complaints, Item, Place, Severity, Table, Value};
+use crate::relay::drain::{DrainPlan, Pace};
 use crate::relay::policy::{FrameMode, IdleEnd};
 
 const FRAMES: [(&str, FrameMode); 3] = [
@@ -248,37 +248,29 @@ impl Reader {
     }
 
     fn drain(&mut self, table: &mut Table<'_>) {
-        let complaints = &mut self.complaints;
-        let drain = &mut self.draft.config.drain;
-        let mut duration = |key| {
-            let range = Duration::ZERO..=Duration::from_secs(24 * 3600);
-            table
-                .take(key)
-                .and_then(|item| item.duration(range, complaints))
-        };
-        set(&mut drain.notice, duration("notice"));
-        set(&mut drain.pace, duration("over").map(Pace::Over));
-        set(&mut drain.limit, duration("limit"));
-        let causes = [("stop", DrainCause::Stop), ("restart", DrainCause::Restart)];
-        let cause = table
-            .take("cause")
-            .and_then(|item| item.choice(&causes, complaints));
-        set(&mut drain.cause, cause);
+        drain(&mut self.draft.config.drain, table, &mut self.complaints);
     }
 
     fn reload(&mut self, table: &mut Table<'_>) {
         let complaints = &mut self.complaints;
         let reload = &mut self.draft.config.reload;
-        let choices = [("keep", RemovedApis::Keep), ("drain", RemovedApis::Drain)];
-        let removed = table
-            .take("removed_apis")
-            .and_then(|item| item.choice(&choices, complaints));
-        set(&mut reload.removed_apis, removed);
-        let range = Duration::ZERO..=Duration::from_secs(24 * 3600);
         let over = table
             .take("over")
-            .and_then(|item| item.duration(range, complaints));
+            .and_then(|item| item.duration(DRAINS, complaints));
         set(&mut reload.pace, over.map(Pace::Over));
+        let watch = table
+            .take("watch")
+            .and_then(|item| item.boolean(complaints));
+        set(&mut reload.watch, watch);
+        let pace = reload.pace;
+        for (key, slot) in [
+            ("removed_apis", &mut reload.removed_apis),
+            ("removed_backends", &mut reload.removed_backends),
+            ("changed_apis", &mut reload.changed_apis),
+        ] {
+            let said = table.take(key);
+            set(slot, said.and_then(|item| fate(&item, pace, complaints)));
+        }
     }
 
     fn admin(&mut self, table: &mut Table<'_>) {
@@ -307,6 +299,44 @@ impl Reader {
             _ => {}
         }
     }
+}
+
+/// How long draining may take.
+const DRAINS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(24 * 3600);
+
+const CAUSES: [(&str, DrainCause); 2] =
+    [("stop", DrainCause::Stop), ("restart", DrainCause::Restart)];
+
+/// The keys of `[drain]`, and of every other way to end tunnels.
+fn drain(plan: &mut DrainPlan, table: &mut Table<'_>, complaints: &mut Complaints) {
+    let mut duration = |key| {
+        table
+            .take(key)
+            .and_then(|item| item.duration(DRAINS, complaints))
+    };
+    set(&mut plan.notice, duration("notice"));
+    set(&mut plan.pace, duration("over").map(Pace::Over));
+    set(&mut plan.limit, duration("limit").map(Some));
+    let cause = table
+        .take("cause")
+        .and_then(|item| item.choice(&CAUSES, complaints));
+    set(&mut plan.cause, cause);
+}
+
+/// `"keep"`, `"drain"`, or how to drain: `{ over = "5m" }`. `pace` holds where it says none.
+pub(super) fn fate(item: &Item<'_>, pace: Pace, complaints: &mut Complaints) -> Option<Fate> {
+    let mut plan = DrainPlan {
+        pace,
+        ..DrainPlan::default()
+    };
+    if let Value::Table(_) = item.value() {
+        let mut table = item.table(complaints)?;
+        drain(&mut plan, &mut table, complaints);
+        table.finish(Severity::Error, complaints);
+        return Some(Fate::Drain(plan));
+    }
+    let words = [("keep", Fate::Keep), ("drain", Fate::Drain(plan))];
+    item.choice(&words, complaints)
 }
 
 /// The keys that `[tunnel]` and `[[apis]]` share.

@@ -1,10 +1,12 @@
 use std::time::Duration;
 
+use crate::close::DrainCause;
 use crate::config::{
-    AccessFormat, AccessLog, ClientAddress, Config, ForwardedFor, HostSent, LogFormat,
+    AccessFormat, AccessLog, ClientAddress, Config, Fate, ForwardedFor, HostSent, LogFormat,
     OnUnsupported, PathEscapes, Protection, Scheme,
 };
 use crate::document::{Complaint, Severity};
+use crate::relay::drain::{DrainPlan, Pace};
 use crate::relay::policy::{FrameMode, IdleEnd};
 
 mod mistakes;
@@ -124,9 +126,15 @@ queue_lines_max = 100
 frames = "observe"
 idle_end = "disconnect"
 message_bytes_max = "1MiB"
+[reload]
+watch = true
+over = "3s"
+removed_apis = "drain"
+removed_backends = { over = "5m", notice = "1m", cause = "restart", limit = "10m" }
 [[apis]]
 name = "API01"
 group = "DEFAULT"
+when_changed = { limit = "1s" }
 insecure_ignore = ["acl", "auth"]
 frames = "opaque"
 "#;
@@ -236,7 +244,7 @@ frames = "opaque"
     );
     assert_eq!(
         (timeouts.close_grace, config.drain.limit),
-        (Duration::from_millis(500), Duration::from_secs(10))
+        (Duration::from_millis(500), Some(Duration::from_secs(10)))
     );
     assert_eq!(
         config.admin.socket.as_ref().unwrap().to_str(),
@@ -246,6 +254,27 @@ frames = "opaque"
         (config.log.level.as_str(), config.log.format),
         ("debug", LogFormat::Json)
     );
+    let reload = config.reload;
+    let of_word = DrainPlan {
+        pace: Pace::Over(Duration::from_secs(3)),
+        ..DrainPlan::default()
+    };
+    assert!(reload.watch);
+    assert_eq!(reload.removed_apis, Fate::Drain(of_word));
+    let of_table = DrainPlan {
+        notice: Duration::from_secs(60),
+        pace: Pace::Over(Duration::from_secs(300)),
+        cause: DrainCause::Restart,
+        limit: Some(Duration::from_secs(600)),
+    };
+    assert_eq!(reload.removed_backends, Fate::Drain(of_table));
+    assert_eq!(reload.changed_apis, Fate::Keep);
+    let of_api = DrainPlan {
+        limit: Some(Duration::from_secs(1)),
+        ..of_word
+    };
+    assert_eq!(config.apis[0].when_changed, Some(Fate::Drain(of_api)));
+    assert_eq!(config.apis[0].when_removed, None);
     assert_eq!(config.log.access, AccessLog::File("etc/access.log".into()));
     assert_eq!(config.log.queue_lines_max, 100);
     assert_eq!(config.log.access_format, AccessFormat::Apig);
@@ -334,6 +363,36 @@ fn all_mistakes_are_reported_at_once() {
         "timeouts.permit",
     ] {
         assert!(keys.iter().any(|found| found == key), "{key}: {keys:?}");
+    }
+}
+
+#[test]
+fn what_becomes_of_open_tunnels_is_a_word_or_a_plan() {
+    for (text, key) in [
+        ("[reload]\nremoved_apis = \"soon\"", "reload.removed_apis"),
+        (
+            "[reload]\nchanged_apis = { over = \"2d\" }",
+            "reload.changed_apis.over",
+        ),
+        (
+            "[reload]\nremoved_backends = { pace = \"1s\" }",
+            "reload.removed_backends.pace",
+        ),
+        (
+            "[[apis]]\nname = \"a\"\nwhen_removed = 7",
+            "apis[0].when_removed",
+        ),
+        (
+            "[[apis]]\nname = \"a\"\nwhen_changed = { cause = \"age\" }",
+            "apis[0].when_changed.cause",
+        ),
+    ] {
+        let found = complaints(text);
+        let keys: Vec<_> = found
+            .iter()
+            .map(|complaint| complaint.key.as_str())
+            .collect();
+        assert_eq!(keys, [key], "{found:?}");
     }
 }
 

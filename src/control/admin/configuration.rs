@@ -12,12 +12,12 @@ use super::http::Answer;
 use crate::close::DrainCause;
 use crate::config::{
     AccessFormat, AccessLog, ApiRules, Certificate, ClientAddress, Config, Domain, DomainPort,
-    Environment, ForwardedFor, HostSent, Listener, LogFormat, OnUnsupported, PathEscapes,
-    Protection, RemovedApis, Tunnel,
+    Environment, Fate, ForwardedFor, HostSent, Listener, LogFormat, OnUnsupported, PathEscapes,
+    Protection, Tunnel,
 };
 use crate::document::quantity::{format_duration, format_size};
 use crate::observe::utc::Utc;
-use crate::relay::drain::Pace;
+use crate::relay::drain::{DrainPlan, Pace};
 use crate::relay::policy::{FrameMode, IdleEnd};
 
 impl Admin {
@@ -48,12 +48,12 @@ fn shown(config: &Config) -> Value {
         "forwarding": forwarding(config),
         "limits": limits(config),
         "timeouts": timeouts(config),
-        "drain": drain(config),
+        "drain": drain(&config.drain),
         "reload": {
-            "removed_apis": match config.reload.removed_apis {
-                RemovedApis::Keep => "keep",
-                RemovedApis::Drain => "drain",
-            },
+            "watch": config.reload.watch,
+            "removed_apis": fate(&config.reload.removed_apis),
+            "removed_backends": fate(&config.reload.removed_backends),
+            "changed_apis": fate(&config.reload.changed_apis),
             "over": over(config.reload.pace),
         },
         "admin": {
@@ -183,8 +183,15 @@ fn timeouts(config: &Config) -> Value {
     })
 }
 
-fn drain(config: &Config) -> Value {
-    let drain = &config.drain;
+/// As it would be written with nothing left to defaults.
+fn fate(fate: &Fate) -> Value {
+    match fate {
+        Fate::Keep => json!("keep"),
+        Fate::Drain(plan) => drain(plan),
+    }
+}
+
+fn drain(drain: &DrainPlan) -> Value {
     json!({
         "notice": format_duration(drain.notice),
         "over": over(drain.pace),
@@ -192,7 +199,7 @@ fn drain(config: &Config) -> Value {
             DrainCause::Stop => "stop",
             DrainCause::Restart => "restart",
         },
-        "limit": format_duration(drain.limit),
+        "limit": drain.limit.map(format_duration),
     })
 }
 
@@ -268,6 +275,13 @@ fn rules(rules: &ApiRules) -> Value {
         "insecure_ignore".to_owned(),
         ignored.map(Protection::word).collect(),
     );
+    for (key, said) in [
+        ("when_removed", &rules.when_removed),
+        ("when_backend_removed", &rules.when_backend_removed),
+        ("when_changed", &rules.when_changed),
+    ] {
+        shown.insert(key.to_owned(), json!(said.as_ref().map(fate)));
+    }
     Value::Object(shown)
 }
 

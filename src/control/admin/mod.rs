@@ -40,12 +40,15 @@ use self::socket::SocketFile;
 pub use self::socket::{AdminError, AdminSocket};
 use super::in_force::InForce;
 use super::{Readiness, State};
+use crate::config;
 use crate::observe::registry::{self, Detail, Registry};
 
 /// For a request to come, and for its answer to go. The peer is on this machine.
 const PEER_TIMEOUT: Duration = Duration::from_secs(5);
 /// At each of the two doors, so that nobody on loopback keeps those out who may open the socket.
 const CONNECTIONS_MAX: usize = 16;
+/// How often an address that another process listens on is tried.
+const AWAITED_EVERY: Duration = Duration::from_millis(500);
 
 /// What the admin listener tells of.
 #[derive(Debug)]
@@ -64,22 +67,39 @@ pub struct Admin {
 pub struct Doors {
     pub socket: Option<AdminSocket>,
     pub loopback: Option<StdTcpListener>,
+    /// Loopback where another process still listens.
+    awaited: Option<SocketAddr>,
 }
 
 impl Doors {
     /// Opens what the configuration names, and takes the place of a socket that nobody listens on any more.
-    pub fn open(config: &crate::config::Admin) -> Result<Self, AdminError> {
+    pub fn open(config: &config::Admin) -> Result<Self, AdminError> {
         let listen = |address: SocketAddr| {
             StdTcpListener::bind(address).map_err(|error| AdminError::Listen(address, error))
         };
+        let socket = config.socket.as_deref();
         Ok(Self {
-            socket: config
-                .socket
-                .as_deref()
-                .map(AdminSocket::bind)
-                .transpose()?,
+            socket: socket.map(AdminSocket::bind).transpose()?,
             loopback: config.listen.map(listen).transpose()?,
+            awaited: None,
         })
+    }
+
+    /// Opens beside a process that serves there already, and takes its place when `step_in` says so. Its address on loopback
+    /// is free only once it has gone.
+    pub fn open_beside(config: &config::Admin) -> Result<Self, AdminError> {
+        let socket = config.socket.as_deref();
+        Ok(Self {
+            socket: socket.map(AdminSocket::bind_beside).transpose()?,
+            loopback: None,
+            awaited: config.listen,
+        })
+    }
+
+    /// Takes the path of the socket.
+    pub fn step_in(mut self) -> Result<Self, AdminError> {
+        self.socket = self.socket.map(AdminSocket::step_in).transpose()?;
+        Ok(self)
     }
 
     /// Where loopback is listened on: the port may have been for the kernel to choose.
@@ -88,7 +108,7 @@ impl Doors {
     }
 
     fn is_none(&self) -> bool {
-        self.socket.is_none() && self.loopback.is_none()
+        self.socket.is_none() && self.loopback.is_none() && self.awaited.is_none()
     }
 }
 
@@ -127,12 +147,33 @@ impl Admin {
             let listener = TcpListener::from_std(listener)?;
             monoio::spawn(Rc::clone(&self).accept(listener, Door::Loopback));
         }
+        if let Some(address) = doors.awaited {
+            monoio::spawn(Rc::clone(&self).accept_later(address));
+        }
         let Some(socket) = doors.socket else {
             return Ok(Some(Serving(None)));
         };
         let listener = UnixListener::from_std(socket.listener)?;
         monoio::spawn(self.accept(listener, Door::Socket));
         Ok(Some(Serving(Some(socket.file))))
+    }
+
+    /// Listens on `address` as soon as nobody else does.
+    async fn accept_later(self: Rc<Self>, address: SocketAddr) {
+        let listener = loop {
+            let listener = StdTcpListener::bind(address).and_then(TcpListener::from_std);
+            match listener {
+                Ok(listener) => break listener,
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                    sleep(AWAITED_EVERY).await;
+                }
+                Err(error) => {
+                    tracing::error!(%address, %error, "admin.listen cannot be listened on");
+                    return;
+                }
+            }
+        };
+        self.accept(listener, Door::Loopback).await;
     }
 
     async fn accept<L, S, A>(self: Rc<Self>, mut listener: L, door: Door)
@@ -228,6 +269,12 @@ impl Admin {
             Route::Config => none(&head.query).map(|()| self.configuration()),
             Route::Apis => self.apis(&head.query),
             Route::Backends => self.backends(&head.query),
+            Route::Snapshot => {
+                none(&head.query)?;
+                let mut snapshot = self.in_force.snapshot();
+                self.operations.count(&mut snapshot).await;
+                Ok(Answer::json(200, &snapshot))
+            }
             Route::Tunnels | Route::Tunnel | Route::Drains | Route::Drain | Route::Reload => {
                 let (method, query) = (head.method.as_str(), &head.query);
                 self.operations.answer(route, method, item, query).await
@@ -260,6 +307,7 @@ mod tests {
     use super::*;
     use crate::catalog::Catalog;
     use crate::config::{Config, Running};
+    use crate::control::drains::Drains;
     use crate::observe::access_log::AccessLog;
     use crate::observe::book::Book;
     use crate::observe::registry::{ProcessFacts, Sources};
@@ -284,8 +332,8 @@ mod tests {
         });
         registry.add_worker(0, Arc::default(), Arc::default());
         let (requests, _) = futures_channel::mpsc::channel(1);
-        let operations = Operations::new(Vec::new(), requests);
-        let in_force = InForce::new(None, running, Arc::new(Catalog::default()));
+        let operations = Operations::new(Vec::new(), requests, Drains::default());
+        let in_force = InForce::new(None, running, Arc::new(Catalog::default()), 0);
         Admin::new(registry, readiness, operations, Arc::new(in_force))
     }
 
@@ -307,6 +355,7 @@ mod tests {
             let doors = Doors {
                 socket: Some(socket),
                 loopback: None,
+                awaited: None,
             };
             let serving = Rc::new(admin(readiness)).serve(doors).unwrap();
             let (done, finished) = futures_channel::oneshot::channel();

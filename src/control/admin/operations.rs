@@ -1,31 +1,33 @@
 //! What callers of the admin API have done: drains and reloads. Answers are JSON.
 #![forbid(unsafe_code)]
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_channel::{mpsc, oneshot};
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::http::{Answer, Refusal};
-use super::query::{Query, bad, duration, none, unknown};
+use super::query::{Query, bad, none, unknown};
 use super::routes::Route;
 use super::tunnels::backend;
 use crate::catalog::DEFAULT_GROUP;
 use crate::close::DrainCause;
+use crate::control::drains::{self, Drains, NotCancelled, Origin};
 use crate::control::reload::Mistakes;
-use crate::document::quantity::format_duration;
+use crate::document::quantity::parse_duration;
 use crate::relay::RelayHandle;
-use crate::relay::drain::{DrainOrder, Pace, Which};
-
-/// Drains that are remembered, so that their progress can be asked for.
-const DRAINS_MAX: usize = 64;
+use crate::relay::drain::{DrainOrder, DrainPlan, Pace, Which};
+use crate::relay::listing::Question;
+use crate::snapshot::Snapshot;
 
 /// What the control loop is asked to do.
 #[derive(Debug)]
 pub enum Request {
     Reload(oneshot::Sender<Result<String, Mistakes>>),
+    /// As `Reload`, and nobody waits for the outcome.
+    FilesChanged,
 }
 
 /// The way to those who know and do.
@@ -33,26 +35,15 @@ pub enum Request {
 pub struct Operations {
     pub(super) relays: Vec<RelayHandle>,
     requests: RefCell<mpsc::Sender<Request>>,
-    drains: RefCell<Vec<Ordered>>,
-    last_drain: Cell<u64>,
-}
-
-/// A drain that somebody ordered here.
-#[derive(Debug)]
-struct Ordered {
-    number: u64,
-    which: String,
-    over: String,
-    order: Arc<DrainOrder>,
+    pub(super) drains: Drains,
 }
 
 impl Operations {
-    pub fn new(relays: Vec<RelayHandle>, requests: mpsc::Sender<Request>) -> Self {
+    pub fn new(relays: Vec<RelayHandle>, requests: mpsc::Sender<Request>, drains: Drains) -> Self {
         Self {
             relays,
             requests: RefCell::new(requests),
-            drains: RefCell::default(),
-            last_drain: Cell::new(0),
+            drains,
         }
     }
 
@@ -70,7 +61,7 @@ impl Operations {
             (Route::Drains, "POST") => self.drain(query),
             (Route::Drains, _) => {
                 none(query)?;
-                Ok(Answer::json(200, &json!({ "drains": self.drains() })))
+                Ok(Answer::json(200, &json!({ "drains": self.drains.list() })))
             }
             (Route::Drain, _) => none(query).and_then(|()| self.cancel(item)),
             _ => {
@@ -81,50 +72,40 @@ impl Operations {
     }
 
     fn drain(&self, query: &Query) -> Result<Answer, Refusal> {
-        let Drain { which, pace, cause } = Drain::read(query)?;
-        let number = self.last_drain.get() + 1;
-        self.last_drain.set(number);
-        let ordered = Ordered {
-            number,
-            which: described(&which),
-            over: match pace {
-                Pace::Gentle => "gentle".to_owned(),
-                Pace::Over(over) => format_duration(over),
-            },
-            order: Arc::new(DrainOrder::new(which, pace, cause)),
-        };
+        let Drain { which, plan } = Drain::read(query)?;
+        let described = described(&which);
+        let order = Arc::new(DrainOrder::new(which, plan, drains::now()));
         for relay in &self.relays {
-            relay.drain(Arc::clone(&ordered.order));
+            relay.drain(Arc::clone(&order));
         }
-        tracing::info!(
-            number,
-            which = ordered.which,
-            over = ordered.over,
-            "drain ordered"
-        );
-        let mut drains = self.drains.borrow_mut();
-        if drains.len() == DRAINS_MAX {
-            drains.remove(0);
-        }
-        let answer = Answer::json(202, &ordered.shown());
-        drains.push(ordered);
-        Ok(answer)
-    }
-
-    /// Those that were ordered here, the oldest first.
-    pub(super) fn drains(&self) -> Value {
-        let drains = self.drains.borrow();
-        json!(drains.iter().map(Ordered::shown).collect::<Vec<_>>())
+        let shown = self.drains.add(Origin::Operator, described, order);
+        Ok(Answer::json(202, &shown))
     }
 
     fn cancel(&self, number: &str) -> Result<Answer, Refusal> {
-        let drains = self.drains.borrow();
-        let is_it = |drain: &&Ordered| number.parse() == Ok(drain.number);
-        let Some(drain) = drains.iter().find(is_it) else {
-            return Err(Refusal(404, format!("there is no drain {number}")));
-        };
-        drain.order.cancel();
-        Ok(Answer::json(200, &drain.shown()))
+        match self.drains.cancel(number) {
+            Ok(shown) => Ok(Answer::json(200, &shown)),
+            Err(NotCancelled::Unknown) => Err(Refusal(404, format!("there is no drain {number}"))),
+            Err(NotCancelled::Stop) => Err(Refusal(
+                409,
+                "a stop cannot be taken back: nobody is let in any more".to_owned(),
+            )),
+        }
+    }
+
+    /// Adds to `snapshot` how many tunnels live by what.
+    pub(super) async fn count(&self, snapshot: &mut Snapshot) {
+        let question = Arc::new(Question {
+            count_only: true,
+            ..Question::default()
+        });
+        let asked = self.relays.iter().map(|relay| relay.list(&question));
+        for listed in asked.collect::<Vec<_>>() {
+            let counts = listed.await.unwrap_or_default().counts;
+            for (policy, open) in counts.into_values() {
+                snapshot.count(&policy, open);
+            }
+        }
     }
 
     async fn reload(&self) -> Result<Answer, Refusal> {
@@ -150,16 +131,15 @@ impl Operations {
 /// `POST /v1/drains`.
 struct Drain {
     which: Which,
-    pace: Pace,
-    cause: DrainCause,
+    plan: DrainPlan,
 }
 
 impl Drain {
-    const KNOWN: &'static str = "all, api, group, backend, over, cause";
+    const KNOWN: &'static str = "all, api, group, backend, over, notice, limit, cause";
 
     fn read(query: &Query) -> Result<Self, Refusal> {
         let mut which = Vec::new();
-        let (mut pace, mut cause) = (Pace::Gentle, DrainCause::Stop);
+        let mut plan = DrainPlan::default();
         let named = |wanted: &str| {
             let found = query.iter().find(|(name, _)| name == wanted);
             found.map(|(_, value)| value.as_str())
@@ -174,9 +154,11 @@ impl Drain {
                 }),
                 "backend" => which.push(Which::Backend(backend(name, value)?)),
                 "group" => {}
-                "over" => pace = Pace::Over(duration(name, value)?),
+                "over" => plan.pace = Pace::Over(drain_time(name, value)?),
+                "notice" => plan.notice = drain_time(name, value)?,
+                "limit" => plan.limit = Some(drain_time(name, value)?),
                 "cause" => {
-                    cause = match value.as_str() {
+                    plan.cause = match value.as_str() {
                         "stop" => DrainCause::Stop,
                         "restart" => DrainCause::Restart,
                         _ => return Err(bad(name, value, "stop or restart")),
@@ -186,7 +168,7 @@ impl Drain {
             }
         }
         match (which.pop(), which.is_empty()) {
-            (Some(which), true) => Ok(Self { which, pace, cause }),
+            (Some(which), true) => Ok(Self { which, plan }),
             _ => Err(Refusal(
                 400,
                 "say which tunnels: one of all, api (with group) and backend".to_owned(),
@@ -195,39 +177,17 @@ impl Drain {
     }
 }
 
+/// As long as the settings of drains allow.
+fn drain_time(name: &str, text: &str) -> Result<Duration, Refusal> {
+    let allowed = |time: &Duration| *time <= Duration::from_secs(24 * 3600);
+    let time = parse_duration(text).filter(allowed);
+    time.ok_or_else(|| bad(name, text, "a duration up to 24h, such as 500ms, 30s or 5m"))
+}
+
 fn described(which: &Which) -> String {
     match which {
-        Which::All => "all".to_owned(),
         Which::Api { group, api } => format!("api {api} of {group}"),
         Which::Backend(address) => format!("backend {address}"),
-        Which::Under(policies) => format!("{} changed APIs", policies.len()),
-    }
-}
-
-#[derive(Serialize)]
-struct ShownDrain<'a> {
-    drain: u64,
-    which: &'a str,
-    over: &'a str,
-    chosen: u64,
-    closed: u64,
-    left_by_themselves: u64,
-    waiting: u64,
-    cancelled: bool,
-}
-
-impl Ordered {
-    fn shown(&self) -> ShownDrain<'_> {
-        let progress = self.order.progress();
-        ShownDrain {
-            drain: self.number,
-            which: &self.which,
-            over: &self.over,
-            chosen: progress.chosen,
-            closed: progress.closed,
-            left_by_themselves: progress.left,
-            waiting: progress.waiting(),
-            cancelled: self.order.is_cancelled(),
-        }
+        Which::All | Which::Everyone | Which::Under(_) => "all".to_owned(),
     }
 }

@@ -17,10 +17,11 @@ pub(super) enum Route {
     Drains,
     Drain,
     Reload,
+    Snapshot,
 }
 
 /// Methods as `Allow` has them; `{…}` in a path is one segment.
-const ROUTES: [(Route, &str, &str); 14] = [
+const ROUTES: [(Route, &str, &str); 15] = [
     (Route::Page, "/", "GET, HEAD"),
     (Route::Live, "/livez", "GET, HEAD"),
     (Route::Ready, "/readyz", "GET, HEAD"),
@@ -35,6 +36,7 @@ const ROUTES: [(Route, &str, &str); 14] = [
     (Route::Drains, "/v1/drains", "GET, HEAD, POST"),
     (Route::Drain, "/v1/drains/{drain}", "DELETE"),
     (Route::Reload, "/v1/reload", "POST"),
+    (Route::Snapshot, "/v1/snapshot", "GET, HEAD"),
 ];
 
 /// What a path leads to.

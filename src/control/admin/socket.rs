@@ -4,10 +4,12 @@
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net;
 use std::path::{Path, PathBuf};
+
+use crate::sys;
 
 const BACKLOG: i32 = 64;
 /// Owner and group: the group is how an operator lets a scraper in.
@@ -51,6 +53,8 @@ impl std::error::Error for AdminError {}
 pub struct AdminSocket {
     pub(super) listener: net::UnixListener,
     pub(super) file: SocketFile,
+    /// The path that it is to have, where another process may answer until then.
+    wanted: Option<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -71,16 +75,63 @@ impl AdminSocket {
             path: path.to_owned(),
             identity,
         };
-        Ok(Self { listener, file })
+        Ok(Self {
+            listener,
+            file,
+            wanted: None,
+        })
     }
+
+    /// Binds a name beside `path`, which another process may answer on until `step_in`.
+    pub fn bind_beside(path: &Path) -> Result<Self, AdminError> {
+        let beside = with_suffix(path, "new", std::process::id());
+        Ok(Self {
+            wanted: Some(path.to_owned()),
+            ..Self::bind(&beside)?
+        })
+    }
+
+    /// Takes the path that it was bound beside. Whoever answers there goes on under the path with its process id behind.
+    /// At no moment does the path lead nowhere.
+    pub fn step_in(mut self) -> Result<Self, AdminError> {
+        let Some(path) = self.wanted.take() else {
+            return Ok(self);
+        };
+        let failed = |error| AdminError::Io(path.clone(), error);
+        if is_socket(&path)?
+            && let Ok(other) = net::UnixStream::connect(&path)
+        {
+            let aside = aside(&path, sys::peer_process(other.as_fd()).unwrap_or(0));
+            // Process ids come again, and a killed process leaves its file.
+            remove_stale(&aside)?;
+            fs::hard_link(&path, &aside).map_err(failed)?;
+        }
+        fs::rename(&self.file.path, &path).map_err(failed)?;
+        self.file.path = path;
+        Ok(self)
+    }
+}
+
+/// Where the socket of a process goes on once a successor has taken its path.
+fn aside(path: &Path, process: u32) -> PathBuf {
+    with_suffix(path, "", process)
+}
+
+fn with_suffix(path: &Path, word: &str, process: u32) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{word}{process}"));
+    PathBuf::from(name)
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if identity(&self.path).is_ok_and(|found| found == self.identity)
-            && let Err(error) = fs::remove_file(&self.path)
-        {
-            tracing::warn!(path = %self.path.display(), %error, "admin socket not removed");
+        let aside = aside(&self.path, std::process::id());
+        for path in [&self.path, &aside] {
+            if identity(path).is_ok_and(|found| found == self.identity)
+                && let Err(error) = fs::remove_file(path)
+            {
+                tracing::warn!(path = %path.display(), %error, "admin socket not removed");
+            }
         }
     }
 }
@@ -92,13 +143,8 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 
 fn remove_stale(path: &Path) -> Result<(), AdminError> {
     let failed = |error| AdminError::Io(path.to_owned(), error);
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(failed(error)),
-        Ok(found) if !found.file_type().is_socket() => {
-            return Err(AdminError::NotASocket(path.to_owned()));
-        }
-        Ok(_) => {}
+    if !is_socket(path)? {
+        return Ok(());
     }
     match net::UnixStream::connect(path) {
         Ok(_) => Err(AdminError::InUse(path.to_owned())),
@@ -106,6 +152,16 @@ fn remove_stale(path: &Path) -> Result<(), AdminError> {
             fs::remove_file(path).map_err(failed)
         }
         Err(error) => Err(failed(error)),
+    }
+}
+
+/// Whether there is a socket. Any other file is an error.
+fn is_socket(path: &Path) -> Result<bool, AdminError> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => Ok(true),
+        Ok(_) => Err(AdminError::NotASocket(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(AdminError::Io(path.to_owned(), error)),
     }
 }
 
@@ -155,6 +211,38 @@ mod tests {
         let error = AdminSocket::bind(&path).unwrap_err();
         assert!(matches!(error, AdminError::NotASocket(_)), "{error}");
         assert_eq!(fs::read(&path).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn a_successor_takes_the_path_and_the_other_steps_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        let names = || {
+            let entries = fs::read_dir(dir.path()).unwrap();
+            let mut names: Vec<_> = entries
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
+            names.sort();
+            names
+        };
+        let first = AdminSocket::bind(&path).unwrap();
+        let second = AdminSocket::bind_beside(&path).unwrap();
+        assert_eq!(names().len(), 2, "nothing has moved");
+        let second = second.step_in().unwrap();
+        let aside = aside(&path, std::process::id());
+        for (path, socket) in [(&path, &second), (&aside, &first)] {
+            let client = net::UnixStream::connect(path).unwrap();
+            socket.listener.accept().unwrap();
+            drop(client);
+        }
+        drop(first);
+        assert_eq!(names(), ["a"], "what stepped aside is gone");
+        drop(second);
+        assert_eq!(names(), [""; 0]);
+        // Where nobody answers, the path is just taken.
+        let alone = AdminSocket::bind_beside(&path).unwrap().step_in().unwrap();
+        assert_eq!(names(), ["a"]);
+        drop(alone);
     }
 
     #[test]

@@ -58,7 +58,7 @@ impl Admin {
                     "failed": failed,
                     "last": config.last_reload().as_ref().map(last_reload),
                 }),
-                drains: self.operations.drains(),
+                drains: json!(self.operations.drains.list()),
                 counters: self.registry.summary(),
             },
         )

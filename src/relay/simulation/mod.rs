@@ -7,9 +7,9 @@ mod world;
 use std::time::Duration;
 
 use self::fake::{FakeRing, Faults, Random};
-use super::drain::{DrainOrder, Pace, Which};
+use super::drain::{DrainOrder, DrainPlan, Pace, Which};
 use super::listing::{Filter, Listing, Question};
-use super::policy::{FrameMode, PolicyChanges, TunnelPolicy};
+use super::policy::{FrameMode, Policies, PolicyChanges, TunnelPolicy};
 use crate::close::{CloseReason, DrainCause, Side};
 use crate::observe::request_id::RequestId;
 use crate::proto::frame::close_frame;
@@ -171,7 +171,7 @@ fn open_tunnels_are_listed_and_one_is_closed_by_order() {
         };
         world.relay.list(Listing::new(question.into(), reply));
         world.turns(20);
-        assert!(!world.relay.is_listing());
+        assert!(!world.relay.is_walking());
         let mut listed = listed;
         listed.try_recv().unwrap().unwrap()
     };
@@ -215,7 +215,7 @@ fn a_changed_idle_timeout_reaches_an_open_tunnel() {
         ..policy()
     };
     let changes = PolicyChanges::new(vec![(old, std::sync::Arc::new(shorter))]);
-    world.relay.change(std::sync::Arc::new(changes));
+    world.relay.change(std::sync::Arc::new(changes), Vec::new());
     world.turns(2);
     world.pass(IDLE / 4 + Duration::from_millis(150));
     world.turns(20);
@@ -226,6 +226,39 @@ fn a_changed_idle_timeout_reaches_an_open_tunnel() {
         world.turns(10);
     }
     world.rest();
+}
+
+#[test]
+fn a_change_reaches_every_tunnel_a_few_slots_a_turn() {
+    let mut world = world(64, 512);
+    let old = std::sync::Arc::new(policy());
+    for _ in 0..600 {
+        world.open_under(std::sync::Arc::clone(&old), b"", b"");
+    }
+    world.turns(5);
+    let newer = std::sync::Arc::new(TunnelPolicy {
+        version: 1,
+        ..policy()
+    });
+    let changes = PolicyChanges::new(vec![(old, newer)]);
+    world.relay.change(std::sync::Arc::new(changes), Vec::new());
+    world.turn();
+    assert!(world.relay.is_walking(), "not all in one turn");
+    world.turns(10);
+    let question = Question {
+        count_only: true,
+        ..Question::default()
+    };
+    let (reply, mut listed) = futures_channel::oneshot::channel();
+    world.relay.list(Listing::new(question.into(), reply));
+    world.turns(20);
+    assert!(!world.relay.is_walking());
+    let counts = listed.try_recv().unwrap().unwrap().counts;
+    let counts: Vec<_> = counts
+        .into_values()
+        .map(|(by, n)| (by.version, n))
+        .collect();
+    assert_eq!(counts, [(1, 600)]);
 }
 
 #[test]
@@ -256,8 +289,13 @@ fn a_paced_drain_ends_each_in_its_turn() {
     for _ in 0..count {
         world.open(policy());
     }
-    let pace = Pace::Over(Duration::from_secs(4));
-    let order = std::sync::Arc::new(DrainOrder::new(Which::All, pace, DrainCause::Restart));
+    let plan = DrainPlan {
+        pace: Pace::Over(Duration::from_secs(4)),
+        cause: DrainCause::Restart,
+        ..DrainPlan::default()
+    };
+    let order = DrainOrder::new(Which::Everyone, plan, world.now);
+    let order = std::sync::Arc::new(order);
     world.relay.drain(order.clone());
     for second in 1..=4 {
         world.pass(Duration::from_secs(1));
@@ -279,6 +317,60 @@ fn a_paced_drain_ends_each_in_its_turn() {
         world.ended_by(CloseReason::Drained(DrainCause::Restart)),
         count + 1
     );
+}
+
+#[test]
+fn who_comes_by_what_a_reload_took_away_ends_with_those_inside() {
+    let mut world = world(8, 4096);
+    let gone = std::sync::Arc::new(policy());
+    let inside = world.open_under(std::sync::Arc::clone(&gone), b"", b"");
+    world.turns(5);
+    let order = order(Which::Under(Policies::new(vec![gone.clone()])));
+    world.relay.change(
+        std::sync::Arc::new(PolicyChanges::default()),
+        vec![order.clone()],
+    );
+    let late = world.open_under(gone, b"", b"");
+    let other = world.open(policy());
+    world.turns(10);
+    assert_eq!(order.progress().closed, 2);
+    let mut told = |pair| !world.received(pair, Side::Client).is_empty();
+    assert!(told(inside) && told(late) && !told(other));
+    for _ in 0..6 {
+        world.pass(GRACE + Duration::from_millis(100));
+        world.turns(40);
+    }
+    let progress = order.progress();
+    assert_eq!((progress.ended, progress.open()), (2, 0));
+    world.leave(other, Side::Client);
+    world.leave(other, Side::Backend);
+    world.rest();
+}
+
+#[test]
+fn a_limit_cuts_those_who_do_not_answer_and_who_left_is_counted_at_once() {
+    let mut world = world(8, 512);
+    let pair = world.open(policy());
+    let whole = frame(Side::Backend, 2, &[5; 300]);
+    world.send(pair, Side::Backend, &whole[..100]);
+    let leaving = world.open(policy());
+    world.turns(30);
+    let plan = DrainPlan {
+        pace: Pace::Over(Duration::from_secs(3600)),
+        limit: Some(GRACE / 4),
+        ..DrainPlan::default()
+    };
+    let order = std::sync::Arc::new(DrainOrder::new(Which::All, plan, world.now));
+    world.relay.drain(order.clone());
+    world.leave(leaving, Side::Client);
+    world.leave(leaving, Side::Backend);
+    world.turns(30);
+    assert_eq!((order.progress().left, order.progress().open()), (1, 1));
+    world.pass(GRACE / 4 + Duration::from_millis(10));
+    world.turns(10);
+    assert!(world.closed(pair, Side::Client) && world.closed(pair, Side::Backend));
+    assert_eq!((order.progress().closed, order.progress().open()), (1, 0));
+    world.rest();
 }
 
 #[test]
@@ -579,6 +671,14 @@ fn sender_of_single_bytes_is_held_back_by_what_they_cost() {
 }
 
 fn drain_all() -> std::sync::Arc<DrainOrder> {
-    let pace = Pace::Over(std::time::Duration::ZERO);
-    std::sync::Arc::new(DrainOrder::new(Which::All, pace, DrainCause::Stop))
+    order(Which::Everyone)
+}
+
+/// An order to end these at once.
+fn order(which: Which) -> std::sync::Arc<DrainOrder> {
+    let plan = DrainPlan {
+        pace: Pace::Over(Duration::ZERO),
+        ..DrainPlan::default()
+    };
+    std::sync::Arc::new(DrainOrder::new(which, plan, super::now()))
 }

@@ -52,6 +52,8 @@ pub(super) fn policy() -> TunnelPolicy {
         group: "DEFAULT".into(),
         environment: "RELEASE".into(),
         backend: String::new(),
+        address: String::new(),
+        version: 0,
         idle_timeout: IDLE,
         idle_end: IdleEnd::Close,
         frames: FrameMode::Strict,
@@ -140,6 +142,7 @@ impl World {
         let ticks =
             self.now.duration_since(self.relay.began()).as_millis() / Tick::STEP.as_millis();
         let now = Tick(u32::try_from(ticks).unwrap());
+        let came_by = Arc::clone(&policy);
         let tunnel = Tunnel::new(
             start(client),
             start(backend),
@@ -148,13 +151,14 @@ impl World {
             Arc::clone(&self.series),
             now,
         );
-        self.relay.insert(Adopted {
+        let target = self.relay.insert(Adopted {
             tunnel,
             client: early(from_client),
             backend: early(from_backend),
             facts,
             permit: None,
         });
+        self.relay.join_drain(target, &came_by);
         let pair = Pair {
             client,
             backend,

@@ -6,7 +6,7 @@ use super::super::half::OurClose;
 use super::super::policy::IdleEnd;
 use super::super::shelf::{Bounds, Context, Tick};
 use super::{Stage, Tunnel};
-use crate::close::{CloseReason, DrainCause, Side};
+use crate::close::{CloseReason, Side};
 use crate::uring::Memory;
 
 impl Tunnel {
@@ -67,9 +67,13 @@ impl Tunnel {
         self.enter(Stage::Linger, cx);
     }
 
-    /// Ends the tunnel at once.
-    pub(in crate::relay) fn end_now<M: Memory>(&mut self, cx: &mut Context<'_, M>) {
-        self.reason = self.reason.or(Some(CloseReason::Drained(DrainCause::Stop)));
+    /// Ends the tunnel at once, for this reason if it has none yet.
+    pub(in crate::relay) fn end_now<M: Memory>(
+        &mut self,
+        reason: CloseReason,
+        cx: &mut Context<'_, M>,
+    ) {
+        self.reason = self.reason.or(Some(reason));
         self.stage = Stage::Linger;
         for side in [Side::Client, Side::Backend] {
             self.depart(side, cx);

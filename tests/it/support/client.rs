@@ -36,6 +36,16 @@ impl Client {
         Self::tls_named(address, config, ServerName::from(address.ip()))
     }
 
+    /// `None` if the handshake fails, over a certificate that is not trusted, say.
+    pub(crate) fn try_tls(address: SocketAddr, config: Arc<ClientConfig>) -> Option<Self> {
+        let connection = ClientConnection::new(config, ServerName::from(address.ip())).unwrap();
+        let mut stream = StreamOwned::new(connection, connect(address));
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock).ok()?;
+        }
+        Some(Self::Tls(Box::new(stream)))
+    }
+
     pub(crate) fn tls_named(
         address: SocketAddr,
         config: Arc<ClientConfig>,

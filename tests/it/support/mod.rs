@@ -40,9 +40,14 @@ pub(crate) fn eventually(what: &str, mut check: impl FnMut() -> bool) {
 /// Raises this process's soft limit to its hard one, where the tool for it is at hand.
 pub(crate) fn raise_descriptor_limit() {
     let id = std::process::id().to_string();
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
+    let files = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let hard = files.unwrap().split_whitespace().nth(4).unwrap();
     // Without the tool the limit may do as it is.
     Command::new("prlimit")
-        .args(["--pid", &id, "--nofile=8192:"])
+        .args(["--pid", &id, &format!("--nofile={hard}:")])
         .status()
         .ok();
 }

@@ -254,6 +254,25 @@ impl Ringgate {
         found.map_or(0.0, |value| value.trim().parse().unwrap())
     }
 
+    /// The same, asked of whoever has this socket; 0 where nobody answers.
+    pub(crate) fn metric_at(&self, socket: &Path, series: &str) -> f64 {
+        let asked = || {
+            let mut stream = UnixStream::connect(socket).ok()?;
+            stream.set_read_timeout(Some(DEADLINE)).ok()?;
+            let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+            stream.write_all(request.as_bytes()).ok()?;
+            let mut text = String::new();
+            stream.read_to_string(&mut text).ok()?;
+            let found = text.lines().find_map(|line| line.strip_prefix(series));
+            found?.trim().parse().ok()
+        };
+        asked().unwrap_or_default()
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn await_metric(&self, series: &str, value: f64) {
         eventually(&format!("{series} is {value}"), || {
             (self.metric(series) - value).abs() < f64::EPSILON

@@ -370,7 +370,7 @@
       closed.style.width = part(drain.closed);
       left.style.width = part(drain.left_by_themselves);
       const track = el('div', { class: 'track', role: 'progressbar', 'aria-valuemin': 0, 'aria-valuemax': drain.chosen, 'aria-valuenow': done, 'aria-label': `drain ${drain.drain}` }, closed, left);
-      const ending = drain.cancelled ? 'cancelled' : drain.waiting ? `${count(drain.waiting)} waiting` : 'done';
+      const ending = drain.cancelled ? 'cancelled' : drain.waiting ? `${count(drain.waiting)} waiting, ${span(drain.time_left_ms)} left` : 'done';
       return el('div', { class: drain.cancelled ? 'drain cancelled' : 'drain' },
         el('div', { class: 'line' }, el('span', {}, `${drain.drain}: ${drain.which}`), el('span', { class: 'quiet' }, `over ${drain.over}`)),
         track,

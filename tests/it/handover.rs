@@ -273,7 +273,8 @@ fn inside_a_network_of_its_own() {
     let backend = echoing();
     let address = free_address();
     let settings = on(address, backend.address)
-        .with("[drain]\nover = \"0s\"\nlimit = \"1h\"\n[timeouts]\nclose_grace = \"1h\"");
+        .with("[drain]\nover = \"0s\"\nlimit = \"1h\"\n[timeouts]\nclose_grace = \"1h\"")
+        .with_page(&free_address().to_string());
     let mut old = Ringgate::run(&settings);
     let mut tunnels: Vec<_> = (0..8).map(|_| open(address)).collect();
     let newcomers = Newcomers::to(address);
@@ -335,6 +336,11 @@ fn inside_a_network_of_its_own() {
     assert!(!aside.exists());
     assert!(newcomers.all_served() > 30);
     assert!(old.admin_socket().exists(), "it is the successor's");
+    let page = format!("http://{}", old.page.unwrap());
+    eventually("the successor has the page's address too", || {
+        let tunnels = ["tunnels", "--admin", &page, "-c", "ringgate.toml"];
+        crate::support::program::command(&tunnels, &directory).code == Some(0)
+    });
     assert_echoes(&mut open(address));
 }
 

@@ -13,6 +13,8 @@ use crate::support::{Transport, eventually, raise_descriptor_limit};
 
 fn echoing() -> Backend<Option<u16>> {
     Backend::start(|mut peer| {
+        // Ten thousand sockets are not opened before the first of them has been silent for long.
+        peer.socket.set_read_timeout(None).unwrap();
         peer.accept();
         peer.echo()
     })

@@ -66,22 +66,28 @@ pub struct Admin {
 #[derive(Debug, Default)]
 pub struct Doors {
     pub socket: Option<AdminSocket>,
-    pub loopback: Option<StdTcpListener>,
-    /// Loopback where another process still listens.
-    awaited: Option<SocketAddr>,
+    pub loopback: Option<Loopback>,
+}
+
+/// The listener on loopback.
+#[derive(Debug)]
+pub enum Loopback {
+    Open(StdTcpListener),
+    /// Another process still listens there.
+    Awaited(SocketAddr),
 }
 
 impl Doors {
     /// Opens what the configuration names, and takes the place of a socket that nobody listens on any more.
     pub fn open(config: &config::Admin) -> Result<Self, AdminError> {
         let listen = |address: SocketAddr| {
-            StdTcpListener::bind(address).map_err(|error| AdminError::Listen(address, error))
+            let bound = StdTcpListener::bind(address).map(Loopback::Open);
+            bound.map_err(|error| AdminError::Listen(address, error))
         };
         let socket = config.socket.as_deref();
         Ok(Self {
             socket: socket.map(AdminSocket::bind).transpose()?,
             loopback: config.listen.map(listen).transpose()?,
-            awaited: None,
         })
     }
 
@@ -91,8 +97,7 @@ impl Doors {
         let socket = config.socket.as_deref();
         Ok(Self {
             socket: socket.map(AdminSocket::bind_beside).transpose()?,
-            loopback: None,
-            awaited: config.listen,
+            loopback: config.listen.map(Loopback::Awaited),
         })
     }
 
@@ -104,11 +109,14 @@ impl Doors {
 
     /// Where loopback is listened on: the port may have been for the kernel to choose.
     pub fn address(&self) -> Option<SocketAddr> {
-        self.loopback.as_ref()?.local_addr().ok()
+        match self.loopback.as_ref()? {
+            Loopback::Open(listener) => listener.local_addr().ok(),
+            Loopback::Awaited(_) => None,
+        }
     }
 
     fn is_none(&self) -> bool {
-        self.socket.is_none() && self.loopback.is_none() && self.awaited.is_none()
+        self.socket.is_none() && self.loopback.is_none()
     }
 }
 
@@ -143,12 +151,15 @@ impl Admin {
         if doors.is_none() {
             return Ok(None);
         }
-        if let Some(listener) = doors.loopback {
-            let listener = TcpListener::from_std(listener)?;
-            monoio::spawn(Rc::clone(&self).accept(listener, Door::Loopback));
-        }
-        if let Some(address) = doors.awaited {
-            monoio::spawn(Rc::clone(&self).accept_later(address));
+        match doors.loopback {
+            None => {}
+            Some(Loopback::Open(listener)) => {
+                let listener = TcpListener::from_std(listener)?;
+                monoio::spawn(Rc::clone(&self).accept(listener, Door::Loopback));
+            }
+            Some(Loopback::Awaited(address)) => {
+                monoio::spawn(Rc::clone(&self).accept_later(address));
+            }
         }
         let Some(socket) = doors.socket else {
             return Ok(Some(Serving(None)));
@@ -355,7 +366,6 @@ mod tests {
             let doors = Doors {
                 socket: Some(socket),
                 loopback: None,
-                awaited: None,
             };
             let serving = Rc::new(admin(readiness)).serve(doors).unwrap();
             let (done, finished) = futures_channel::oneshot::channel();
